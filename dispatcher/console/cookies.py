@@ -12,6 +12,7 @@ from starlette.responses import Response
 from dispatcher.console.kinds import Kind
 
 ZONE, LOOK = "tz", "look"  # the browser's time zone; what was chosen below the pages, as `theme.zone`
+_PROBE = "framed"
 THEMES = ("system", "light", "dark")
 _YEAR = 365 * 24 * 3600
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
@@ -48,6 +49,17 @@ def sign_in(response: Response, request: Request, kind: Kind, secret: str, *, fr
 def sign_out(response: Response, request: Request, kind: Kind, *, framed: bool = False) -> None:
     """Has the browser forget it."""
     _set(response, request, kind, "", framed=framed, seconds=0)
+
+
+def probe(response: Response) -> None:
+    """Tries whether the browser keeps cookies inside a page of another site."""
+    response.set_cookie(_PROBE, "1", max_age=600, path="/", secure=True, httponly=True, samesite="none")
+    _partition(response)
+
+
+def was_probed(request: Request) -> bool:
+    """Whether it did."""
+    return _PROBE in request.cookies
 
 
 def look_of(request: Request) -> tuple[str, str]:
@@ -93,9 +105,13 @@ def _set(
         httponly=True,
         samesite=same_site,  # type: ignore[arg-type]
     )
-    if framed:  # the standard library knows this attribute from 3.14 on
-        name, cookie = response.raw_headers[-1]
-        response.raw_headers[-1] = (name, cookie + b"; Partitioned")
+    if framed:
+        _partition(response)
+
+
+def _partition(response: Response) -> None:
+    name, cookie = response.raw_headers[-1]  # the standard library knows the attribute from 3.14 on
+    response.raw_headers[-1] = (name, cookie + b"; Partitioned")
 
 
 def _name(request: Request, kind: Kind) -> str:

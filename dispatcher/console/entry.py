@@ -21,6 +21,7 @@ from dispatcher.console.redirects import safe_path
 from dispatcher.console.urls import url_of
 from dispatcher.errors import AccountSuspended, LinkGone
 from dispatcher.installation import Installation
+from dispatcher.settings.origins import read_origins
 from dispatcher.web.authentication import call_of
 from dispatcher.web.failed_attempts import counted_as
 from dispatcher.web.middleware import read_form
@@ -99,26 +100,40 @@ def post_prove(
     return RedirectResponse(_at(request, back), HTTPStatus.SEE_OTHER)
 
 
-@entry.get("/enter")
+async def _in_frame(request: Request, installation: Served, rendering: Rendered) -> None:
+    """A dependency: lets the pages of listed origins show the way in, before it is known which of them it is."""
+    origins = read_origins(installation.settings.portal_ancestors)
+    if rendering.kind is Kind.PORTAL and origins:
+        request.state.framed_by = " ".join(sorted(origins))
+
+
+@entry.get("/enter", dependencies=[Depends(_in_frame)])
 def get_enter(request: Request, rendering: Rendered) -> Response:
-    return rendering.answer(request, "enter.html", {"wrong": False})
+    answer = rendering.answer(request, "enter.html", {"blocked": ""})
+    if rendering.kind is Kind.PORTAL:
+        cookies.probe(answer)
+    return answer
 
 
-@entry.post("/enter")
+@entry.post("/enter", dependencies=[Depends(_in_frame)])
 def post_enter(
     request: Request, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
 ) -> Response:
     attempts.count(_address(request))
-    identifier, _, secret = form["link"].rpartition("#")[2].partition(".")
+    shown = form["link"].rpartition("#")[2]
+    if request.headers.get("sec-fetch-dest") == "iframe" and not cookies.was_probed(request):
+        # The link is not used up: it works in a window of its own.
+        return rendering.answer(request, "enter.html", {"blocked": shown}, status=HTTPStatus.CONFLICT)
+    identifier, _, secret = shown.partition(".")
     try:
         with installation.transaction() as session:
-            begun, shown, link = take(session, UUID(identifier), secret, installation.clock(), call=call_of(request))
+            begun, cookie, link = take(session, UUID(identifier), secret, installation.clock(), call=call_of(request))
             if begun.kind != rendering.kind:
                 raise LinkGone
     except (ValueError, LinkGone):
         raise Problem(HTTPStatus.GONE, "this link was used already, or is too old") from None
     answer = RedirectResponse(_at(request, safe_path(link.path)), HTTPStatus.SEE_OTHER)
-    cookies.sign_in(answer, request, rendering.kind, shown, framed=begun.embed_origin is not None)
+    cookies.sign_in(answer, request, rendering.kind, cookie, framed=begun.embed_origin is not None)
     return answer
 
 

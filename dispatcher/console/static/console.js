@@ -12,8 +12,9 @@ if (zone && !document.cookie.split("; ").includes(`tz=${zone}`)) {
 // A link that signs in: what is behind the # reaches no server, so it is posted, and leaves the address.
 const enter = document.getElementById("enter");
 if (enter && location.hash.length > 1) {
-  enter.elements.link.value = location.hash;
+  const { hash } = location;
   history.replaceState(null, "", location.pathname);
+  enter.elements.link.value = hash;
   enter.requestSubmit();
 }
 

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 
 import pytest
+import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
@@ -11,7 +12,7 @@ from dispatcher.console import attempts
 from dispatcher.console.kinds import Kind
 from dispatcher.web.problems import Problem
 from tests.factories import change, make_account, rows
-from tests.integration.api.conftest import MakeKey
+from tests.integration.api.conftest import MakeKey, Restarted
 from tests.integration.console.conftest import People
 
 
@@ -171,10 +172,10 @@ def test_a_suspended_accounts_customers_are_told(people: People, database: Engin
 
 
 def test_it_is_nowhere_while_it_is_switched_off(
-    people: People, monkeypatch: pytest.MonkeyPatch, restarted: object
+    people: People, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
 ) -> None:
     monkeypatch.setenv("DISPATCHER_CONSOLE", "off")
-    restarted()  # type: ignore[operator]
+    restarted()
     for kind in Kind:
         for path in ("/login", "/webhooks", "/enter", "/static/console.css", ""):
             answer = people.stranger(kind).get(path)
@@ -194,3 +195,42 @@ def test_chosen_looks_stay(people: People) -> None:
 def test_a_customer_sees_the_account_alone(people: People, database: Engine) -> None:
     make_account(database, "globex")
     assert people.customer().get("/webhooks?account=globex").status_code == 200
+
+
+ANCESTORS = "https://app.example.com, https://b.example.com"
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch, people: People, restarted: Restarted) -> People:
+    """A server whose portal two platforms may embed."""
+    monkeypatch.setenv("DISPATCHER_PORTAL_ANCESTORS", ANCESTORS)
+    restarted()
+    return people
+
+
+def framed_by(answer: requests.Response) -> str:
+    return answer.headers["Content-Security-Policy"].rpartition("frame-ancestors ")[2]
+
+
+def test_the_portal_is_shown_in_the_frame_it_was_made_for_and_in_no_other(embedded: People) -> None:
+    link = embedded.link(Kind.PORTAL, "acme", embed_origin="https://app.example.com")
+    browser = embedded.stranger(Kind.PORTAL)
+    entered = browser.get("/enter")
+    assert framed_by(entered) == "https://app.example.com https://b.example.com"
+    assert "X-Frame-Options" not in entered.headers
+    answer = browser.post("/enter", {"link": link.url("")}, Sec_Fetch_Dest="iframe")
+    assert "SameSite=none; Secure; Partitioned" in answer.headers["Set-Cookie"]
+    for path, status in (("/webhooks", 200), ("/webhooks/x", 404)):
+        page = browser.get(path)
+        assert (page.status_code, framed_by(page)) == (status, "https://app.example.com")
+    assert framed_by(embedded.customer().get("/webhooks")) == "'none'"
+    assert framed_by(embedded.stranger().get("/enter")) == "'none'"  # the console's
+
+
+def test_where_a_frame_keeps_no_cookies_the_link_is_not_used_up(embedded: People) -> None:
+    link = embedded.link(Kind.PORTAL, "acme", embed_origin="https://app.example.com")
+    shown = f"{link.id}.{link.secret}"
+    answer = embedded.stranger(Kind.PORTAL).post("/enter", {"link": f"#{shown}"}, Sec_Fetch_Dest="iframe")
+    assert (answer.status_code, f'href="/portal/enter#{shown}"' in answer.text) == (409, True)
+    assert "Open in a new window" in answer.text
+    assert embedded.stranger(Kind.PORTAL).post("/enter", {"link": f"#{shown}"}).status_code == 303
