@@ -6,7 +6,7 @@ Online: two new tables, and a column that needs no rewriting. Versions from befo
 from alembic import op
 
 revision = "0025"
-down_revision = "0023"
+down_revision = "0024"
 
 SESSIONS = """
 CREATE TABLE IF NOT EXISTS dispatcher.sessions (
