@@ -31,6 +31,10 @@ class Rendering:
         self._translations = translations or NullTranslations()
         self._environment = _environment(self._translations)
 
+    def words(self, request: Request) -> Words:
+        """How values are written for whoever asks."""
+        return Words(zone_of(request), datetime.now(UTC), self._translations)
+
     def answer(
         self,
         request: Request,
@@ -46,7 +50,7 @@ class Rendering:
         theme, zone = look_of(request)
         context = {
             "kind": self.kind,
-            "words": Words(zone_of(request), datetime.now(UTC), self._translations),
+            "words": self.words(request),
             "here": path_of(request),
             "to": lambda path, **query: url_of(request, path, query),
             "again": lambda **query: url_of(request, path_of(request).partition("?")[0], _with(request, query)),

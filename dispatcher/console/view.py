@@ -17,6 +17,7 @@ from dispatcher.console.errors import ProofNeeded
 from dispatcher.console.kinds import Kind
 from dispatcher.console.rendering import Rendering
 from dispatcher.console.urls import path_of, url_of
+from dispatcher.console.words import Words
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import call_of
 from dispatcher.web.pagination import write_cursor
@@ -41,6 +42,11 @@ class View:
     @property
     def installation(self) -> Installation:
         return self.serving.installation
+
+    @property
+    def words(self) -> Words:
+        """How values are written on this page."""
+        return self._rendering.words(self.request)
 
     def transaction(self) -> AbstractContextManager[Session]:
         """A transaction for the page's calls."""

@@ -52,6 +52,10 @@ class Words:
         day = f"{self.text(local.strftime('%a'))} {local.day} {self.text(local.strftime('%b'))}"
         return f"{day}, {local:%H:%M:%S}" if local.year == today.year else f"{day} {local.year}, {local:%H:%M:%S}"
 
+    def clock(self, at: datetime) -> str:
+        """The hour and minute alone, for what stands below a chart."""
+        return f"{at.astimezone(self.zone):%H:%M}"
+
     def whole(self, at: datetime) -> str:
         """The same in UTC with all its parts, for a tooltip."""
         return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

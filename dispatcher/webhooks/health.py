@@ -67,20 +67,22 @@ class Health:
 def health_of(session: Session, webhook: Webhook, *, read: Registered | None = None) -> Health:
     """The health of a webhook at this moment. `read`: it, as `Webhooks.read` has just returned it, so that its circuit
     breaker need not be looked for."""
-    given: dict[str, Any] = {"webhook": webhook.id, "most": COUNTED, "newest": LOOKED_AT}
-    at = session.execute(_AT_THIS_MOMENT, given).one()
-    since = at.now - SPAN
-    counted = session.execute(_COUNTS, {**given, "first": first_id_at(since)}).all()
-    counts = {State(row.state): row.deliveries for row in counted if not row.beyond}
-    answer = session.execute(_LAST_ANSWER, given).first()
+    now = read.read_at if read is not None and read.read_at is not None else session.execute(_NOW).scalar_one()
+    since = now - SPAN
+    given = {"webhook": webhook.id, "first": first_id_at(since), "most": COUNTED, "newest": LOOKED_AT}
+    found = session.execute(_HEALTH, given).one()
+    counts: dict[State, int] = dict.fromkeys(State, 0)
+    for state, beyond, deliveries in zip(found.states or (), found.beyond or (), found.deliveries or (), strict=True):
+        if not beyond:
+            counts[State(state)] = deliveries
     return Health(
         circuit_breaker=read.circuit_breaker if read is not None else session.get(CircuitBreaker, webhook.id),
         since=since,
-        counts={state: counts.get(state, 0) for state in State},
-        complete=not any(row.beyond for row in counted),
-        last_answer=LastAnswer(*answer) if answer else None,
-        oldest_due=Due(at.id, at.due_at) if at.id is not None else None,
-        open=_up_to_most(at.open),
+        counts=counts,
+        complete=not any(found.beyond or ()),
+        last_answer=LastAnswer(*found[-6:]) if found.request_id is not None else None,
+        oldest_due=Due(found.due_id, found.due_at) if found.due_id is not None else None,
+        open=_up_to_most(found.open),
     )
 
 
@@ -117,19 +119,18 @@ FROM dispatcher.deliveries
 WHERE (webhook_id, id) >= (:webhook, {first}) AND (webhook_id, id) <= (:webhook, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 ORDER BY webhook_id DESC, id DESC"""
 
-_COUNTS = text(f"""
+_COUNTS = f"""
 SELECT state, place > :most AS beyond, count(*) AS deliveries
 FROM (
   SELECT state, row_number() OVER () AS place
   FROM (SELECT state {_OF_WEBHOOK.format(first=":first")} LIMIT :most + 1) newest) d
-GROUP BY state, beyond
-""")
+GROUP BY state, beyond"""
 
 # Requests have no index by webhook, because each request would pay for it. What was attempted last is among the newest
 # deliveries or, if many wait behind an open circuit, among those of them that have failed before.
 # A row may hold a duration that leads out of what PostgreSQL has.
 _ENDED_AT = "r.started_at + least(greatest(r.duration, interval '0'), interval '1 day')"
-_LAST_ANSWER = text(f"""
+_LAST_ANSWER = f"""
 WITH tried AS (
   (SELECT id
    FROM (SELECT id, attempt_count {_OF_WEBHOOK.format(first="'00000000-0000-0000-0000-000000000000'")} LIMIT :most) d
@@ -137,13 +138,12 @@ WITH tried AS (
   UNION
   (SELECT id FROM dispatcher.deliveries WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry
    ORDER BY due_at DESC LIMIT :newest))
-SELECT r.id, {_ENDED_AT}, r.status, r.failure, r.failure_detail, r.duration
+SELECT r.id AS request_id, {_ENDED_AT} AS at, r.status, r.failure, r.failure_detail, r.duration
 FROM tried t CROSS JOIN LATERAL (
   SELECT request_id FROM dispatcher.attempts a WHERE a.delivery_id = t.id AND request_id IS NOT NULL
   ORDER BY number DESC LIMIT 1) a
 JOIN dispatcher.requests r ON r.id = a.request_id
-ORDER BY {_ENDED_AT} DESC LIMIT 1
-""")
+ORDER BY {_ENDED_AT} DESC LIMIT 1"""
 
 _OLDEST_DUE = f"""
 SELECT id, due_at FROM (
@@ -164,7 +164,13 @@ SELECT count(*) FROM (
    ORDER BY due_at LIMIT :most + 1)) d"""
 
 _OPEN = text(_COUNT_OPEN)
-_AT_THIS_MOMENT = text(f"""
-SELECT now() AS now, ({_COUNT_OPEN}) AS open, due.id, due.due_at
-FROM (SELECT) here LEFT JOIN ({_OLDEST_DUE}) due ON true
+# In one statement: each of its parts is bounded, and a page shows more than this.
+_HEALTH = text(f"""
+SELECT ({_COUNT_OPEN}) AS open, counted.*, due.id AS due_id, due.due_at, answer.*
+FROM (
+  SELECT array_agg(state) AS states, array_agg(beyond) AS beyond, array_agg(deliveries) AS deliveries
+  FROM ({_COUNTS}) each) counted
+LEFT JOIN ({_OLDEST_DUE}) due ON true
+LEFT JOIN ({_LAST_ANSWER}) answer ON true
 """)
+_NOW = text("SELECT now()")

@@ -1,5 +1,6 @@
 """`/webhooks` and `/webhooks/{id}`: which there are, how they fare, and why one fails."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from uuid import UUID
@@ -8,10 +9,16 @@ from fastapi import Query
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
+from dispatcher.console.charts import Bar
 from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
 from dispatcher.deliveries.history import list_deliveries
+from dispatcher.pulses.reading import bars, series
+from dispatcher.pulses.recent import recent_of
+from dispatcher.pulses.series import Bar as Hour
+from dispatcher.pulses.series import Counts
+from dispatcher.pulses.steps import Step, Times
 from dispatcher.transport.told import told
-from dispatcher.webhooks.contract import write_contract
+from dispatcher.webhooks.contract import Verdict, write_contract
 from dispatcher.webhooks.explanation.reading import explain_health
 from dispatcher.webhooks.health import circuit_state, health_of
 from dispatcher.webhooks.registered import Registered
@@ -30,7 +37,20 @@ class Line:
     """A webhook in a list."""
 
     registered: Registered
-    state: str  # as `chips.html` shows it
+    state: str  # as `chip` of `parts.html` shows it
+    hours: Sequence[Hour]  # of the last 24
+
+    @property
+    def chart(self) -> list[Bar]:
+        return [Bar("", {"ok": hour.acknowledged, "wait": hour.temporary, "bad": hour.rejected}) for hour in self.hours]
+
+    @property
+    def requests(self) -> int:
+        return sum(sum(hour[1:]) for hour in self.hours)
+
+    @property
+    def delivered(self) -> int:
+        return sum(hour.acknowledged for hour in self.hours)
 
 
 def state_of(registered: Registered) -> str:
@@ -74,7 +94,9 @@ def get_webhooks(
         owners = {owner.id: owner} if owner is not None else webhooks.owners(page)
         breakers = webhooks.circuit_breakers(page)
         listed = [webhooks.opened(webhook, owners[webhook.account_id], breakers.get(webhook.id)) for webhook in page]
-        lines = [Line(registered, state_of(registered)) for registered in listed]
+        recent, now = recent_of(view.installation), view.installation.clock()
+        charts = bars(session, recent, [webhook.id for webhook in page], now) if page else {}
+        lines = [Line(registered, state_of(registered), charts[registered.id]) for registered in listed]
         filters = {"account": account, "app": app, "dialect": dialect, "state": state}
         return view.page("webhooks.html", lines=lines, filters=filters, before=older, cursor=cursor)
 
@@ -86,6 +108,9 @@ def get_webhook(view: Reading, webhook_id: UUID) -> Response:
         health = health_of(session, registered.webhook, read=registered)
         exact, unreadable = view.is_console, registered.unreadable
         sentences = explain_health(session, view.installation, webhook_id, health, unreadable, exact=exact)
+        times = Times.of(view.installation.clock(), step=Step.MINUTES_15)
+        recent, now = recent_of(view.installation), view.installation.clock()
+        charted = series(session, recent, webhook_id, times, now, exact=exact)
         deliveries = list_deliveries(session, registered.owner, webhook=webhook_id, limit=RECENT).deliveries
         answer = health.last_answer
         return view.page(
@@ -97,6 +122,9 @@ def get_webhook(view: Reading, webhook_id: UUID) -> Response:
             answered_badly=answer is not None and not 200 <= (answer.status or 0) < 300,
             failure=told(answer.failure, answer.failure_detail, exact=exact) if answer is not None else None,
             sentences=sentences,
+            series=charted,
+            totals=_by_verdict(charted.total),
+            chart=[Bar(view.words.clock(point.starts_at), _by_verdict(point.counts)) for point in charted.points],
             deliveries=deliveries,
             contract=_not_usual(registered),
         )
@@ -107,3 +135,12 @@ def _not_usual(registered: Registered) -> list[tuple[str, object]]:
     if registered.unreadable is not None or registered.webhook.deleted_at is not None:
         return []
     return list(write_contract(registered.contract).items())
+
+
+def _by_verdict(counts: Counts) -> Mapping[str, int]:
+    """As charts stack them."""
+    return {
+        "ok": counts.with_verdict(Verdict.ACKNOWLEDGED),
+        "wait": counts.with_verdict(Verdict.TEMPORARY),
+        "bad": counts.with_verdict(Verdict.REJECTED),
+    }
