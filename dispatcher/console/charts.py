@@ -15,10 +15,12 @@ _TICKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: its label under the axis, and the number of each kind, in the order in which they are stacked."""
+    """One bar: its label, which stands below it if it is a round one, and the number of each kind, in the order in which
+    they are stacked."""
 
     label: str
     counts: Mapping[str, int]
+    is_round: bool = True
 
     @property
     def total(self) -> int:
@@ -26,7 +28,7 @@ class Bar:
 
 
 def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: bool = False) -> Markup:
-    """Stacked bars. `says` is for those who do not see them; about so many `labels` stand below."""
+    """Stacked bars. `says` is for those who do not see them; so many `labels` stand below at most."""
     most = max((bar.total for bar in series), default=0)
     step = nice_step(most)
     top = max(step * -(-most // step), step)
@@ -40,14 +42,14 @@ def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: b
             ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
         )
     paths = _stacked(series, _Area(LEFT, width, floor, high, top))
-    every = max(1, round(len(series) / labels))
+    named = [at for at, bar in enumerate(series) if bar.is_round]
+    every = max(1, -(-len(named) // labels))
     pitch = (width - LEFT) / max(len(series), 1)
     feet = [
         Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, bar.label
+            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, series[at].label
         )
-        for at, bar in enumerate(series)
-        if at % every == every // 2
+        for at in named[every // 2 :: every]
     ]
     return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         "narrow" if narrow else "wide", width, HEIGHT, says, Markup("").join([*lines, *paths, *feet])

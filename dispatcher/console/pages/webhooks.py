@@ -11,11 +11,12 @@ from starlette.responses import Response
 from dispatcher.accounts.accounts import find_account
 from dispatcher.console.charts import Bar
 from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
+from dispatcher.console.words import Words
 from dispatcher.deliveries.history import list_deliveries
 from dispatcher.pulses.reading import bars, series
 from dispatcher.pulses.recent import recent_of
 from dispatcher.pulses.series import Bar as Hour
-from dispatcher.pulses.series import Counts
+from dispatcher.pulses.series import Counts, Point
 from dispatcher.pulses.steps import Step, Times
 from dispatcher.transport.told import told
 from dispatcher.webhooks.contract import Verdict, write_contract
@@ -24,7 +25,7 @@ from dispatcher.webhooks.health import circuit_state, health_of
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks
 
-PAGE, RECENT = 50, 50
+PAGE, RECENT = 50, 20
 
 pages = Pages()
 
@@ -124,7 +125,7 @@ def get_webhook(view: Reading, webhook_id: UUID) -> Response:
             sentences=sentences,
             series=charted,
             totals=_by_verdict(charted.total),
-            chart=[Bar(view.words.clock(point.starts_at), _by_verdict(point.counts)) for point in charted.points],
+            chart=[_bar(point, view.words) for point in charted.points],
             deliveries=deliveries,
             contract=_not_usual(registered),
         )
@@ -135,6 +136,11 @@ def _not_usual(registered: Registered) -> list[tuple[str, object]]:
     if registered.unreadable is not None or registered.webhook.deleted_at is not None:
         return []
     return list(write_contract(registered.contract).items())
+
+
+def _bar(point: Point, words: Words) -> Bar:
+    local = point.starts_at.astimezone(words.zone)
+    return Bar(words.clock(local), _by_verdict(point.counts), is_round=local.minute == 0 and local.hour % 3 == 0)
 
 
 def _by_verdict(counts: Counts) -> Mapping[str, int]:

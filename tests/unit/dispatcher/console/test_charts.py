@@ -32,6 +32,13 @@ def test_few_labels_stand_below_and_numbers_beside_the_lines() -> None:
     assert re.findall(r'text-anchor="end">([^<]*)<', drawn) == ["0", "1k", "2k", "3k"]
 
 
+def test_only_round_bars_are_named() -> None:
+    series = [Bar(f"{at}", {"ok": 1}, is_round=at % 3 == 0) for at in range(24)]
+    for labels, named in ((8, "0 3 6 9 12 15 18 21"), (4, "3 9 15 21")):
+        drawn = bars(series, "", width=1180, labels=labels)
+        assert re.findall(r'text-anchor="middle">([^<]*)<', drawn) == named.split()
+
+
 def test_a_chart_of_nothing_is_a_chart() -> None:
     for series in ([], [Bar("now", {})], [Bar("now", {"ok": 0})]):
         assert "<path" not in bars(series, "Nothing was sent.", width=340, labels=3) + spark(series)
