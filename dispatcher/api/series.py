@@ -11,16 +11,16 @@ from pydantic import BaseModel, Field
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.api.webhooks.access import WebhookId, owner_of
 from dispatcher.installation import Installation
-from dispatcher.pulses.answer_times import BOUNDS
-from dispatcher.pulses.reading import series
-from dispatcher.pulses.recent import ALL, recent_of
-from dispatcher.pulses.series import shown_series
-from dispatcher.pulses.steps import Step, Times
 from dispatcher.web.authentication import Reader
 from dispatcher.web.ownership import Name, account_of
 from dispatcher.web.parameters import Time
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
+from dispatcher.webhooks.pulses.answer_times import BOUNDS
+from dispatcher.webhooks.pulses.reading import series
+from dispatcher.webhooks.pulses.recent import ALL, recent_of
+from dispatcher.webhooks.pulses.series import shown_series
+from dispatcher.webhooks.pulses.steps import Step, Times
 from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1")

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Engine, text
 
 from dispatcher.db.arrays import array
 from dispatcher.ids import first_id_at, time_of
-from dispatcher.pulses.outcomes import COUNTED, COUNTS, TIMES, summed
-from dispatcher.pulses.steps import DAY, FINE, HOUR, KEPT, floor
+from dispatcher.webhooks.pulses.outcomes import COUNTED, COUNTS, TIMES, summed
+from dispatcher.webhooks.pulses.steps import DAY, FINE, HOUR, KEPT, floor
 
 LATE = timedelta(minutes=2)  # made before the request is sent, which may take a minute with its batch
 PIECE = 10_000  # rows that are removed together

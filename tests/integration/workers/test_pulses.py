@@ -14,8 +14,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from dispatcher.ids import first_id_at, new_id
-from dispatcher.pulses.steps import DAY, FINE, HOUR
 from dispatcher.settings import Settings
+from dispatcher.webhooks.pulses.steps import DAY, FINE, HOUR
 from tests.factories import change, make_webhook, rows, upkeep_once
 from tests.many_rows import reading_less_than
 from tests.requests_made import Made, Numbers, monday, record, truth

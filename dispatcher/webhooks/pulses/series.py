@@ -7,11 +7,11 @@ from itertools import starmap
 from typing import Any, NamedTuple, Self, SupportsInt
 from uuid import UUID
 
-from dispatcher.pulses.answer_times import AnswerTimes
-from dispatcher.pulses.outcomes import OK
-from dispatcher.pulses.steps import Times, floor
 from dispatcher.transport.told import told_kind
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses.answer_times import AnswerTimes
+from dispatcher.webhooks.pulses.outcomes import OK
+from dispatcher.webhooks.pulses.steps import Times, floor
 
 PERCENTS = (50, 95, 99)  # of answers, whose times are shown
 

@@ -6,10 +6,10 @@ from random import Random
 import pytest
 
 from dispatcher.errors import InvalidFilter
-from dispatcher.pulses.answer_times import BOUNDS, AnswerTimes
-from dispatcher.pulses.series import Counted, Counts, Row, Series, verdict_of
-from dispatcher.pulses.steps import Step, Times
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses.answer_times import BOUNDS, AnswerTimes
+from dispatcher.webhooks.pulses.series import Counted, Counts, Row, Series, verdict_of
+from dispatcher.webhooks.pulses.steps import Step, Times
 
 NOW = datetime(2026, 3, 2, 9, 14, 7, tzinfo=UTC)
 NO_ANSWERS = (0,) * (len(BOUNDS) + 1)

@@ -16,10 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from dispatcher.ids import first_id_at
-from dispatcher.producer import Producer
-from dispatcher.pulses.outcomes import COUNTED, COUNTS
-from dispatcher.pulses.series import Row
-from dispatcher.pulses.steps import FINE, floor
+from dispatcher.installation import Installation
+from dispatcher.webhooks.pulses.outcomes import COUNTED, COUNTS
+from dispatcher.webhooks.pulses.series import Row
+from dispatcher.webhooks.pulses.steps import FINE, floor
 
 ALL = UUID(int=0)  # whose counts are those of the whole installation
 FRESH = 5.0  # seconds
@@ -59,7 +59,7 @@ class Recent:
             return counted
 
 
-def recent_of(installation: Producer) -> Recent:
+def recent_of(installation: Installation) -> Recent:
     """The one of this process."""
     recent: Recent = installation.kept.setdefault(Recent, Recent())
     return recent

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dispatcher.pulses import recent as recent_module
-from dispatcher.pulses.reading import bars, failing, series
-from dispatcher.pulses.recent import ALL, Recent
-from dispatcher.pulses.series import Failing, Series
-from dispatcher.pulses.steps import FINE, Step, Times, floor
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses import recent as recent_module
+from dispatcher.webhooks.pulses.reading import bars, failing, series
+from dispatcher.webhooks.pulses.recent import ALL, Recent
+from dispatcher.webhooks.pulses.series import Failing, Series
+from dispatcher.webhooks.pulses.steps import FINE, Step, Times, floor
 from tests.factories import change, change_webhook, make_webhook
 from tests.many_rows import reading_less_than
 from tests.requests_made import Made, monday, outcome, record

@@ -14,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
-from dispatcher.pulses.outcomes import summed
-from dispatcher.pulses.recent import Recent
-from dispatcher.pulses.series import Bar, Failing, Row, Series, told_outcome, verdict_of
-from dispatcher.pulses.steps import DAY, EPOCH, FINE, HOUR, Step, Times, floor
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses.outcomes import summed
+from dispatcher.webhooks.pulses.recent import Recent
+from dispatcher.webhooks.pulses.series import Bar, Failing, Row, Series, told_outcome, verdict_of
+from dispatcher.webhooks.pulses.steps import DAY, EPOCH, FINE, HOUR, Step, Times, floor
 
 CHART = timedelta(hours=24)
 LOOKED_BACK = timedelta(hours=1)  # for webhooks that fail:
@@ -53,12 +53,12 @@ SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true"""
 
 
 SERIES = {step: text(_statement(step.span, summed("p"))) for step in Step}
-BARS = text(_statement(HOUR, "sum(requests) AS requests", by="split_part(outcome, ':', 1)"))
+BARS = text(_statement(HOUR, "CAST(sum(requests) AS bigint) AS requests", by="split_part(outcome, ':', 1)"))
 # Of the last hour, of the webhooks that fail in it, and of `:ids`.
 FAILING = text(f"""
 WITH {_MARKS},
 c AS (
-  SELECT of_id, outcome, sum(requests) AS requests
+  SELECT of_id, outcome, CAST(sum(requests) AS bigint) AS requests
   FROM dispatcher.pulses WHERE span = {FINE} AND starts_at >= :since GROUP BY of_id, outcome),
 w AS (
   SELECT id FROM dispatcher.webhooks

@@ -8,8 +8,8 @@ not define are one for each hundred (`http_5xx`): the number of outcomes stays s
 
 from http import HTTPStatus
 
-from dispatcher.pulses.answer_times import BOUNDS
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses.answer_times import BOUNDS
 
 OK, TOKEN_REFUSED = "ok", "token_refused"
 
@@ -74,4 +74,4 @@ LEFT JOIN dispatcher.webhooks w ON w.id = n.webhook_id"""
 
 def summed(table: str) -> str:
     """The sums of all columns of counts of a table, as columns with their names."""
-    return ", ".join(f"sum({table}.{column}) AS {column}" for column in COUNTS)
+    return ", ".join(f"CAST(sum({table}.{column}) AS bigint) AS {column}" for column in COUNTS)
