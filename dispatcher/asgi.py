@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from dispatcher.api import accounts, audit, health, installation, limits, openapi, series, usage
+from dispatcher.api import accounts, audit, health, installation, limits, openapi, portal, series, usage
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
 from dispatcher.api.deliveries import routes as deliveries
 from dispatcher.api.deliveries import to_one_webhook
@@ -70,6 +70,7 @@ _NATIVE = (
     contacts,
     limits,
     usage,
+    portal,
     accounts,
     audit,
     installation,

@@ -19,12 +19,14 @@ from dispatcher.accounts.actor import Actor, Call
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import lock_for_one_more, refuse_one_more
-from dispatcher.accounts.portal_choices import PortalChoices
+from dispatcher.accounts.portal_choices import PortalChoices, check_choices
 from dispatcher.accounts.sessions import CONSOLE_FOR, ConsoleSession, Kind, begin, hash_of
 from dispatcher.db.models import Account, BrowserSession, PortalLink
-from dispatcher.errors import AccountSuspended, LinkGone
+from dispatcher.errors import AccountSuspended, LinkGone, WrongState
 from dispatcher.ids import new_id
-from dispatcher.settings.quotas import DEFAULTS, Limits, Quota
+from dispatcher.settings import Settings
+from dispatcher.settings.origins import read_origins
+from dispatcher.settings.quotas import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,21 @@ def make_to_portal(
     session: Session,
     account: Account,
     chosen: PortalChoices,
+    settings: Settings,
     *,
     key_id: UUID | None,
     now: datetime,
     by: Actor,
-    defaults: Limits = DEFAULTS,
 ) -> Link:
-    """Makes a link for a customer of the account; `chosen` has been checked. It and its session end with the key.
-    `defaults` are the installation's limits. Raises AccountSuspended, and AtQuota and AccountAtLimit for too many."""
+    """Makes a link for a customer of the account. It and its session end with the key. Raises InvalidLink, WrongState
+    without a portal, AccountSuspended, and AtQuota and AccountAtLimit for too many."""
+    _check_on(settings)
+    ancestors, origins = read_origins(settings.portal_ancestors), read_origins(settings.portal_return_origins)
+    check_choices(chosen, ancestors=ancestors, return_origins=origins)
     lock_for_one_more(session, account)
     if account.suspended_at is not None:
         raise AccountSuspended(account.name)
-    refuse_one_more(session, account, Quota.PORTAL_SESSIONS, defaults)
+    refuse_one_more(session, account, Quota.PORTAL_SESSIONS, settings.default_limits)
     return make(
         session,
         kind="portal",
@@ -76,8 +81,12 @@ def make_to_portal(
     )
 
 
-def make_to_console(session: Session, scope: Scope, *, expires_in: timedelta, now: datetime, by: Actor) -> Link:
-    """Makes a link that logs an operator in without a key, with the scope `operator` or `observe`."""
+def make_to_console(
+    session: Session, scope: Scope, settings: Settings, *, expires_in: timedelta, now: datetime, by: Actor
+) -> Link:
+    """Makes a link that logs an operator in without a key, with the scope `operator` or `observe`. Raises WrongState
+    without a console."""
+    _check_on(settings)
     return make(
         session,
         kind="console",
@@ -164,6 +173,11 @@ def take(
     )
     begun, shown = begin(session, new, row.account, now, call=call)
     return begun, shown, Link(identifier, secret, row.expires_at, row.kind, row.path)
+
+
+def _check_on(settings: Settings) -> None:
+    if settings.console == "off":
+        raise WrongState("this installation has no console and no portal: DISPATCHER_CONSOLE=on brings both")
 
 
 # The link ends with the key that made it.

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from dispatcher.api.account_examples import ACCOUNTS_AND_KEYS, KEY_ID
 from dispatcher.api.contact_examples import CONTACT_ID, CONTACTS
 from dispatcher.api.limit_examples import LIMIT_ANSWERS, LIMITS, ONE_KEY_TOO_MANY, OWN_LIMITS
+from dispatcher.api.portal_examples import NEW_LINK, ONE_SESSION_TOO_MANY, PORTAL, PORTAL_ANSWERS
 from dispatcher.api.redelivery_examples import NEW_REDELIVERY, NEW_REPLAY, REDELIVERIES, REDELIVERY_ID
 from dispatcher.api.redelivery_examples import WEBHOOK_ID as _WEBHOOK_ID
 from dispatcher.api.series_examples import SERIES
@@ -15,32 +17,12 @@ from dispatcher.webhooks.contract import DeliveryContract
 _EVENT_ID = "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"
 _DELIVERY_ID = "0198a6de-3c1f-7d07-8b1d-3f0a52c4e6b1"
 _REQUEST_ID = "0198a6de-3c4e-7a90-b6f2-9e1d4c7a5b30"
-_KEY_ID = "0198a6c8-11d2-7f4e-95a3-6b8c0d2e4f61"
 _CAME_IN, _SOON = "2026-03-02T09:15:00.127000Z", "2026-03-02T09:15:00.312000Z"
 _LATER = "2026-03-04T09:15:00.127000Z"
 _TYPE = "message.inbound.received"
 _MESSAGE = {"id": "4023457654", "from": "27001234567", "body": "Yes"}
 _URL = "https://example.com/hook"
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the example of the public specification
-
-_ACCOUNT = {
-    "id": "0198a6c7-5e10-7a01-8c2d-4f6e8a0b1c2d",
-    "name": "acme",
-    "created_at": "2026-03-01T08:00:00Z",
-    "suspended_at": None,
-    "deleted_at": None,
-}
-
-_KEY = {
-    "id": _KEY_ID,
-    "account": "acme",
-    "name": "backend",
-    "scopes": ["send", "read"],
-    "created_at": "2026-03-01T08:05:00Z",
-    "expires_at": "2027-03-01T08:05:00Z",
-    "revoked_at": None,
-    "last_used_at": None,
-}
 
 _SIGNING_KEY = {"kind": "hmac", "secret": "***", "public_key": None, "until": None}
 _KEY_IN_CLEAR = {**_SIGNING_KEY, "secret": _SECRET}
@@ -203,9 +185,9 @@ _NOTICE = {
 _CHANGE = {
     "id": "0198a6e1-5c3d-7d90-8e7f-3b5d7f9a1c2e",
     "at": "2026-03-02T09:18:00.125000Z",
-    "by": f"API key {_KEY_ID}",
+    "by": f"API key {KEY_ID}",
     "actor": "api_key",
-    "key_id": _KEY_ID,
+    "key_id": KEY_ID,
     "dialect": None,
     "user": None,
     "account": "acme",
@@ -248,7 +230,8 @@ BODIES: dict[str, Any] = {
     "create_account": {"name": "acme"},
     "set_account_limits": OWN_LIMITS,
     "create_key": {"account": "acme", "scopes": ["send", "read"], "name": "backend", "days": 365},
-    "create_token": {"grant_type": "client_credentials", "client_id": _KEY_ID, "client_secret": "s3cret"},
+    "create_portal_link": NEW_LINK,
+    "create_token": {"grant_type": "client_credentials", "client_id": KEY_ID, "client_secret": "s3cret"},
 }
 
 ANSWERS: dict[str, Any] = {
@@ -289,7 +272,7 @@ ANSWERS: dict[str, Any] = {
         **_WEBHOOK,
         "enabled": False,
         "disabled_at": "2026-03-02T10:00:00Z",
-        "disabled_by": f"API key {_KEY_ID}",
+        "disabled_by": f"API key {KEY_ID}",
         "disabled_reason": "asked for by the customer",
     },
     "release_webhook": _WEBHOOK,
@@ -343,15 +326,9 @@ ANSWERS: dict[str, Any] = {
     "redeliver_delivery": _OPEN_DELIVERY,
     "cancel_delivery": {**_DELIVERY, "state": "cancelled"},
     **REDELIVERIES,
-    "create_account": _ACCOUNT,
-    "list_accounts": _page(_ACCOUNT),
-    "suspend_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z"},
-    "resume_account": _ACCOUNT,
-    "get_account": {**_ACCOUNT, "webhooks": 12, "deliveries": 48120},
-    "delete_account": {**_ACCOUNT, "suspended_at": "2026-03-02T09:31:00Z", "deleted_at": "2026-03-02T09:31:00Z"},
+    **ACCOUNTS_AND_KEYS,
     **LIMIT_ANSWERS,
-    "create_key": {**_KEY, "token": f"{_KEY_ID.replace('-', '')}.s3cret"},
-    "list_keys": _page(_KEY),
+    **PORTAL_ANSWERS,
     "list_changes": _page(_CHANGE),
     "get_installation": {"version": "0.3.0.dev0", "egress_ranges": ["198.51.100.0/28"]},
     "create_token": {
@@ -368,14 +345,20 @@ ANSWERS: dict[str, Any] = {
             ("contact", CONTACT_ID, ("confirm_contact", "unsubscribe_contact")),
             ("delivery", _DELIVERY_ID, ("get_delivery", "redeliver_delivery", "cancel_delivery")),
             ("bulk redelivery", REDELIVERY_ID, ("get_redelivery", "cancel_redelivery")),
-            ("key", _KEY_ID, ("revoke_key",)),
-            ("account", "acme", ("get_account", "delete_account", "suspend_account", "resume_account", *LIMITS)),
+            ("key", KEY_ID, ("revoke_key",)),
+            (
+                "account",
+                "acme",
+                ("get_account", "delete_account", "suspend_account", "resume_account", *LIMITS, *PORTAL),
+            ),
         )
         for operation in operations
     },
     "send_event 409": _problem(KeyReused("sms-4023457654")),
-    "create_webhook 409": _problem(NameTaken("the account has a webhook of this name already")),
-    "update_webhook 409": _problem(NameTaken("the account has a webhook of this name already")),
+    **dict.fromkeys(
+        ("create_webhook 409", "update_webhook 409"),
+        _problem(NameTaken("the account has a webhook of this name already")),
+    ),
     "enable_webhook 409": _problem(Overtaken("others changed the webhook at the same time: check it, and try again")),
     "redeliver_delivery 409": _problem(
         WrongState("the delivery is ready, so still on its way: only a closed one can be redelivered")
@@ -390,6 +373,7 @@ ANSWERS: dict[str, Any] = {
     ),
     "cancel_redelivery 409": _problem(WrongState("the bulk redelivery is finished already")),
     "create_key 409": _problem(ONE_KEY_TOO_MANY),
+    "create_portal_link 409": _problem(ONE_SESSION_TOO_MANY),
     "create_account 409": _problem(NameTaken("there is an account 'acme' already")),
     "resume_account 409": _problem(WrongState("the account 'acme' is being deleted")),
     "create_token 400": {"error": "invalid_request", "error_description": "grant_type is required"},

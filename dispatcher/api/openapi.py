@@ -44,6 +44,7 @@ TAGS = [
     },
     {"name": "notices", "description": "The mails to contacts of webhooks about problems."},
     {"name": "accounts and keys", "description": "For operators: who owns webhooks and events, and who may call."},
+    {"name": "portal", "description": "For platforms: let your users look at the webhooks of their account."},
     {"name": "audit", "description": "For operators: who changed what, when and from where."},
     {"name": "installation", "description": "What customers may need to know about the installation."},
     {"name": "tokens", "description": "Access tokens for API keys, for OAuth2 clients."},

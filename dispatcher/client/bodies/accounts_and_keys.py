@@ -30,6 +30,7 @@ class OwnLimits(TypedDict, total=False):
     webhooks: int | None  # webhooks
     keys: int | None  # API keys that are valid
     bulk_redeliveries: int | None  # bulk redeliveries under way
+    portal_sessions: int | None  # sessions in the portal, with the links that are not used yet
     stored_bytes: int | None  # bytes stored for events
     requests_in_flight: int | None  # requests in flight to receivers
     events_per_second: int | None  # events a second over HTTP

@@ -36,6 +36,7 @@ from dispatcher.client.documents.events import (
 from dispatcher.client.documents.health import Alive, Part, Readiness
 from dispatcher.client.documents.installation import InstallationDocument, UsageDocument, UseDocument
 from dispatcher.client.documents.notices import ContactDocument, ContactPage, NoticeDocument, NoticeKind, NoticePage
+from dispatcher.client.documents.portal import PortalLinkDocument, PortalScope
 from dispatcher.client.documents.redeliveries import Count, RedeliveryDocument, RedeliveryPage, ReplayCount, ShownFilter
 from dispatcher.client.documents.shared import (
     AnswerTimesDocument,
@@ -139,6 +140,8 @@ __all__ = [
     "Outcomes",
     "Part",
     "PointDocument",
+    "PortalLinkDocument",
+    "PortalScope",
     "Quota",
     "Readiness",
     "Reason",

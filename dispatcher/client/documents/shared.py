@@ -173,6 +173,7 @@ Quota: TypeAlias = Literal[
     "webhooks",
     "keys",
     "bulk_redeliveries",
+    "portal_sessions",
     "stored_bytes",
     "requests_in_flight",
     "events_per_second",
