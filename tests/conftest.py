@@ -172,6 +172,13 @@ def environment(
 
 
 @pytest.fixture
+def console_on(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of this test switch console and portal on."""
+    monkeypatch.setenv("DISPATCHER_CONSOLE", "on")
+    monkeypatch.setenv("DISPATCHER_CONSOLE_URL", "https://hooks.example")
+
+
+@pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
     """The settings of this test."""
     return _read_once(_settings_variables())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import create_account, find_account
 from dispatcher.accounts.actor import Actor, CommandLine
+from dispatcher.accounts.portal_choices import PortalChoices, PortalScope
+from dispatcher.accounts.portal_links import Link, make_to_portal
 from dispatcher.db.binding import BINDS_FROM
 from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.db.models import Webhook
@@ -201,6 +204,15 @@ def make_recipient(database: Engine) -> UUID:
                 " FROM dispatcher.accounts ORDER BY number LIMIT 1 RETURNING id"
             )
         ).scalar_one()
+
+
+def make_portal_link(database: Engine, settings: Settings, account: str = "acme") -> Link:
+    """A link to the portal, which the settings switch on, for a customer of an account (made if it does not exist)."""
+    chosen = PortalChoices(scopes={PortalScope.READ})
+    make_account(database, account)
+    with Session(database) as session, session.begin():
+        owner = find_account(session, account)
+        return make_to_portal(session, owner, chosen, settings, key_id=None, now=datetime.now(UTC), by=TESTER)
 
 
 def make_due(database: Engine) -> None:

@@ -73,7 +73,7 @@ def end_portal_sessions(context: typer.Context, name: AccountName, json: AsJson 
     with installation.transaction() as session:
         account = account_of(session, name)
         ended = end_all_of(session, account.id, installation.clock(), by=this_user())
-    print_done(f"{ended} sessions of account {account.name} ended", {"ended": ended}, json=json)
+    print_done(f"{ended} portal sessions of account {account.name} ended", {"ended": ended}, json=json)
 
 
 @app.command("console-link", epilog="Example: dispatcher console-link --scope observe")

@@ -40,6 +40,12 @@ def test_each_operation_asks_for_the_scope_that_it_names(api: Api, make_key: Mak
     assert asked > 30
 
 
+@pytest.fixture(autouse=True)
+def _console_where_it_is_needed(request: pytest.FixtureRequest) -> None:
+    if any(word in request.node.name for word in ("portal", "console")):
+        request.getfixturevalue("console_on")
+
+
 @pytest.fixture
 def there(database: Engine, settings: Settings) -> dict[str, object]:
     """The ids of things that are there, by the names of paths' parameters."""

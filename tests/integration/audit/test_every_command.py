@@ -26,6 +26,7 @@ from tests.factories import (
     change,
     deliveries,
     forget_encryption,
+    make_portal_link,
     make_quarantined_notice,
     make_recipient,
     make_webhook,
@@ -37,6 +38,9 @@ CHANGES = {
     "account create": (Action.ACCOUNT_CREATED, ["globex"]),
     "account delete": (Action.ACCOUNT_DELETED, ["acme", "--yes"]),
     "account limits": (Action.ACCOUNT_LIMITED, ["acme", "--set", "webhooks=5"]),
+    "account portal-link": (Action.LINK_MADE, ["acme"]),
+    "account end-portal-sessions": (Action.PORTAL_SESSIONS_ENDED, ["acme"]),
+    "console-link": (Action.LINK_MADE, []),
     "account suspend": (Action.ACCOUNT_SUSPENDED, ["acme"]),
     "account resume": (Action.ACCOUNT_RESUMED, ["acme"]),
     "key create": (Action.KEY_CREATED, ["--account", "acme"]),
@@ -96,6 +100,12 @@ def test_every_command_is_looked_at_here() -> None:
     assert CHANGES.keys() | NOT_NOTED.keys() == set(commands(typer.main.get_command(app)))
 
 
+@pytest.fixture(autouse=True)
+def _console_where_it_is_needed(request: pytest.FixtureRequest) -> None:
+    if any(word in request.node.name for word in ("portal", "console")):
+        request.getfixturevalue("console_on")
+
+
 @pytest.fixture
 def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) -> dict[str, str]:
     """Ids of what there is to change."""
@@ -105,6 +115,8 @@ def known(database: Engine, settings: Settings, request: pytest.FixtureRequest) 
         change(database, "UPDATE dispatcher.deliveries SET state = 'discarded', reason = 'rejected'")
     if "webhook release" in request.node.name:
         change(database, "UPDATE dispatcher.webhooks SET quarantined_at = now()")
+    if "end-portal-sessions" in request.node.name:
+        make_portal_link(database, settings)
     if "account resume" in request.node.name:
         change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
     with Session(database) as session, session.begin():

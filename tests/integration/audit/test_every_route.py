@@ -19,7 +19,15 @@ from dispatcher.db.models import ApiKey, Webhook
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
-from tests.factories import TESTER, change, deliveries, make_quarantined_notice, make_recipient, make_webhook
+from tests.factories import (
+    TESTER,
+    change,
+    deliveries,
+    make_portal_link,
+    make_quarantined_notice,
+    make_recipient,
+    make_webhook,
+)
 from tests.integration.api.conftest import MakeKey
 from tests.integration.audit.conftest import entries, forget
 from tests.receiver import Receiver
@@ -51,6 +59,8 @@ CHANGES = {
     "PUT /v1/accounts/{name}/limits": Change(Action.ACCOUNT_LIMITED, {"webhooks": 5}, of_operators=True),
     "POST /v1/accounts/{name}/suspend": Change(Action.ACCOUNT_SUSPENDED, of_operators=True),
     "POST /v1/accounts/{name}/resume": Change(Action.ACCOUNT_RESUMED, of_operators=True),
+    "POST /v1/accounts/{name}/portal-links": Change(Action.LINK_MADE, {"scopes": ["read"]}),
+    "DELETE /v1/accounts/{name}/portal-sessions": Change(Action.PORTAL_SESSIONS_ENDED),
     "POST /v1/keys": Change(Action.KEY_CREATED, {"account": "acme", "scopes": ["read"]}, of_operators=True),
     "DELETE /v1/keys/{key_id}": Change(Action.KEY_REVOKED, of_operators=True),
     "POST /v1/webhooks": Change(Action.WEBHOOK_CREATED, {"url": "{hook}", "event_types": ["*"]}),
@@ -190,8 +200,16 @@ class World:
             self.known["notice_id"] = str(make_quarantined_notice(self.database))
         if CHANGES[route].action in {Action.CONTACT_CONFIRMED, Action.CONTACT_UNSUBSCRIBED}:
             self.known["contact_id"] = str(make_recipient(self.database))
+        if CHANGES[route].action is Action.PORTAL_SESSIONS_ENDED:
+            make_portal_link(self.database, self.settings)
         if CHANGES[route].action is Action.ACCOUNT_RESUMED:
             change(self.database, "UPDATE dispatcher.accounts SET suspended_at = now()")
+
+
+@pytest.fixture(autouse=True)
+def _console_where_it_is_needed(request: pytest.FixtureRequest) -> None:
+    if any(word in request.node.name for word in ("portal", "console")):
+        request.getfixturevalue("console_on")
 
 
 @pytest.fixture

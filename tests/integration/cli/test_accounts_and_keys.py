@@ -101,6 +101,16 @@ def test_a_key_without_account_is_an_operators(cli: Cli, database: Engine) -> No
     assert (caller.account, caller.scopes) == (None, {Scope.OPERATOR})
 
 
+def test_a_key_of_an_observer_has_no_account(cli: Cli, database: Engine) -> None:
+    made = cli("key", "create", "--scope", "observe")
+    assert "it looks at every account" in " ".join(made.err.split())
+    with Session(database) as session:
+        caller = authenticate(session, made.out.strip())
+    assert caller is not None
+    assert (caller.account, caller.scopes, caller.is_operator) == (None, {Scope.OBSERVE}, False)
+    assert cli("key", "create", "--scope", "observe", "--scope", "send").status == 1
+
+
 def test_scopes_that_do_not_fit_the_owner_are_refused(cli: Cli) -> None:
     cli("account", "create", "acme")
     assert cli("key", "create", "--account", "acme", "--scope", "operator").status == 1
