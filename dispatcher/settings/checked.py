@@ -24,7 +24,6 @@ from dispatcher.settings.files import check_readable
 from dispatcher.settings.hosts import check_mail_host
 from dispatcher.settings.keys import check_keys
 from dispatcher.settings.names import ADDRESSES, RENAMED, unknown_names
-from dispatcher.settings.origins import read_origins
 from dispatcher.settings.placeholders import STILL, check_secret, is_placeholder_host
 from dispatcher.settings.quotas import DEFAULTS, Limits, read_limits
 from dispatcher.settings.secret_files import FromFile, Unusable, found_in_files, given_variables
@@ -50,8 +49,6 @@ _LISTS: dict[str, Callable[[str], object]] = {
     "egress_ranges": read_networks,
     "account_limits": read_limits,
     "trusted_proxies": read_networks,
-    "portal_ancestors": read_origins,
-    "portal_return_origins": read_origins,
 }
 
 
@@ -161,6 +158,14 @@ class Settings(Fields):
                 "must be http:// or https:// with a host, perhaps a port and a path, and no slash at its end"
             )
         return url
+
+    @field_validator("portal_ancestors", "portal_return_origins")
+    @classmethod
+    def _readable_origins(cls, text: str) -> str:
+        from dispatcher.settings.origins import read_origins  # noqa: PLC0415 - producers show no pages
+
+        read_origins(text)
+        return text
 
     @field_validator("console")
     @classmethod
