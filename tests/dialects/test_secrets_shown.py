@@ -93,6 +93,19 @@ def test_who_may_only_read_sees_no_secret_by_any_route(world: World) -> None:
     assert seen >= 10, "it looks at webhooks"
 
 
+def test_an_operators_key_that_may_only_look_sees_none_either(world: World, make_key: MakeKey) -> None:
+    observer, ids = make_key(None, Scope.OBSERVE), {"project_id": "acme", "brandId": "acme", "app_id": "a"}
+    seen = 0
+    for operation in operations_of(app):
+        for identifier in (world.sinch, world.everlytic) if operation.prefix and operation.method == "GET" else ():
+            named = "?account=acme" if "everlytic" in operation.prefix else ""
+            answer = world.api.call("GET", operation.at(ids, identifier) + named, token=observer)
+            for planted in PLANTED:
+                assert planted not in answer.text, (operation, planted)
+            seen += answer.ok and identifier in answer.text
+    assert seen >= 4, "it looks at webhooks"
+
+
 def test_in_place_of_a_secret_it_sees_the_mask_in_the_vendors_form(world: World) -> None:
     for method, path, _ in world.shown():
         assert world.api.call(method, path, token=world.reader).status_code == 200

@@ -172,7 +172,7 @@ WRONG: dict[str, list[str]] = {
         f"https://u:{HIDDEN}@hooks.test",
     ],
     "DISPATCHER_CONSOLE_URL": ["hooks.test", "https://hooks.test/"],
-    "DISPATCHER_CONSOLE": ["on", "true"],
+    "DISPATCHER_CONSOLE": ["true", "on"],
     "DISPATCHER_PORTAL_ANCESTORS": [
         "app.test",
         "https://app.test/",
