@@ -17,7 +17,8 @@ from dispatcher.wake import Waker
 
 Clock: TypeAlias = Callable[[], datetime]
 
-GROUPS = Limits(REQUESTS.statement, lock=0.05)
+# While a group is stored, all other events of the process wait.
+GROUPS = Limits(1, lock=0.05, commit=REQUESTS.statement - 1)
 
 
 class Producer:

@@ -22,14 +22,16 @@ psycopg2.extras.register_uuid()
 CONNECT_SECONDS = 3  # for each host
 _KEPT = 5
 _FREE_SECONDS = 5.0  # how long to wait for a connection while others have all of them
-_SILENCE = 9 / 8  # of the time that a statement may take: the server should have cancelled it by then
+_SILENCE = 9 / 8  # of the time that may be taken: the server should have cancelled a statement by then
 
 
 class Limits(NamedTuple):
-    """Seconds that a statement may take, and that it may wait for a lock. 0: for ever."""
+    """Seconds that a statement may take, and that it may wait for a lock (0: for ever); and what its commit may take
+    besides: the server does not limit that."""
 
     statement: float
     lock: float = 0
+    commit: float = 0
 
 
 REQUESTS = Limits(8, 8)  # whoever asks has an answer within 10 s, whatever the database does
@@ -86,7 +88,7 @@ def make_engine(
     if plan_once:
         session |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
     url = read_url(database_url)
-    longest = limits.statement * _SILENCE or float("inf")
+    longest = (limits.statement + limits.commit) * _SILENCE or float("inf")
     connecting_so: dict[str, Any] = {
         "options": _options(url, session | _KEEPALIVES),
         "connection_factory": connecting(longest),

@@ -25,11 +25,10 @@ _WAKE_EVERY = 0.004
 class _Slot:
     """One caller that waits for its outcome."""
 
-    __slots__ = ("account", "answer", "expected", "item", "size")
+    __slots__ = ("account", "answer", "item", "size")
 
-    def __init__(self, item: CheckedEvent, expected: int, answer: asyncio.Future[Outcome]) -> None:
-        self.item, self.account, self.size, self.expected = item, item.event.account, len(item.data), expected
-        self.answer = answer
+    def __init__(self, item: CheckedEvent, answer: asyncio.Future[Outcome]) -> None:
+        self.item, self.account, self.size, self.answer = item, item.event.account, len(item.data), answer
 
 
 class AsyncGroups:
@@ -64,7 +63,7 @@ class AsyncGroups:
         self.wakes.close()
 
     async def _store_in_group(self, item: CheckedEvent) -> Outcome:
-        slot = _Slot(item, self._groups.expected(item), self.loop.create_future())
+        slot = _Slot(item, self.loop.create_future())
         with self._lock:
             self._waiting.add(slot)
             begins, self._writes = not self._writes, True
@@ -104,7 +103,7 @@ class AsyncGroups:
 
     def _take(self) -> list[_Slot]:
         with self._lock:
-            group = self._waiting.take()
+            group = self._groups.take(self._waiting)
             self._writes = bool(group)
             return group
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from enum import Enum
 from time import monotonic
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,7 +20,8 @@ from dispatcher.producer import Producer
 WAIT_SECONDS = 10.0  # how long an event waits to be stored
 HUGE = 1_000  # an event for as many webhooks would keep its group waiting
 _MAX_KEPT = 10_000
-NEW = 100  # deliveries of an event of an account that has sent none yet, for all that is known
+NEW = 100  # deliveries of an event of a kind that is not known, at least: for all that is known
+KNOWN_SECONDS = 5.0  # for how long at most: webhooks are made and changed meanwhile
 
 
 class Alone(Enum):
@@ -33,12 +34,22 @@ ALONE: Final = Alone.ALONE
 Outcome: TypeAlias = Receipt | Exception | Literal[Alone.ALONE]
 
 
+class Slot(waiting_room.Waiting, Protocol):
+    """An event that waits for its group."""
+
+    item: CheckedEvent
+
+
+S = TypeVar("S", bound=Slot)
+
+
 class Groups:
     """Stores groups of events for one producer; several threads may use it.
 
     In a group nothing waits long for a lock. Only an idempotency key can be locked: by a transaction that stored the
     same key and is still open. Such an event, and one for very many webhooks, is stored alone, where it keeps nobody
-    waiting. A group that fails is divided, so that the event that causes it fails alone.
+    waiting. A group that fails is divided, so that the event that causes it fails alone. One that takes too long has
+    more deliveries than its events were expected to have, and halves of it would take long, too: all go alone.
     """
 
     def __init__(self, producer: Producer) -> None:
@@ -47,20 +58,23 @@ class Groups:
         self._held: dict[tuple[str, str], float] = {}  # a key that was locked -> until when it is taken to be
         self._peaks: dict[str, int] = {}  # account -> deliveries of its largest event
         self._fan_outs: dict[tuple[str, str | None, str], int] = {}  # (account, app, type) -> those of its last one
+        self._forgets_at = monotonic() + KNOWN_SECONDS
 
-    def expected(self, item: CheckedEvent) -> int:
-        """How many deliveries it will probably have: as many as the last one of its kind. For a new kind, as many as
-        the largest of its account: app and type are the sender's choice, so each of its events can be of a new kind."""
-        known = self._known(item)
-        return known if known is not None else NEW
+    def take(self, room: waiting_room.WaitingRoom[S]) -> list[S]:
+        """The next group, by what is known now of those that wait."""
+        self._forget()
+        return room.take(lambda one, first: self._expected(one.item, first=first))
 
     def pieces(self, items: Sequence[CheckedEvent]) -> Iterator[Sequence[CheckedEvent]]:
         """The items in parts that one statement can store in a short time, by what is known when each is asked for."""
         begin = 0
         while begin < len(items):
-            end, expected = begin, 0
+            self._forget()
+            end, expected, accounts = begin, 0, set[str]()
             while end < len(items) and expected < waiting_room.GROUP_DELIVERIES:
-                expected += self.expected(items[end])
+                account = items[end].event.account
+                expected += self._expected(items[end], first=account not in accounts)
+                accounts.add(account)
                 end += 1
             yield items[begin:end]
             begin = end
@@ -73,7 +87,7 @@ class Groups:
 
     def is_huge(self, item: CheckedEvent) -> bool:
         """Whether it is for very many webhooks, as far as is known."""
-        return (self._known(item) or 0) >= HUGE
+        return self._expected(item, first=True) >= HUGE
 
     def store(self, items: Sequence[CheckedEvent]) -> list[Outcome]:
         """Stores a group; returns what became of each item, in order. Never raises an Exception."""
@@ -124,14 +138,17 @@ class Groups:
         return store(items, rules, clock, lambda statement, given: statement.fetch(connection, given))
 
     def _divide(self, items: Sequence[CheckedEvent], error: Exception) -> list[Outcome]:
-        if is_held_up(error) and not took_too_long(error):
+        if took_too_long(error):
+            self._fan_outs.clear()
+            return [ALONE] * len(items)
+        if is_held_up(error):
             self._note_held([item.key for item in items if item.key is not None])
             if all(item.key is None for item in items) or len(items) == 1:
                 return [ALONE] * len(items)
             # What has no key cannot have waited for one.
             rest = iter(self.store([item for item in items if item.key is None]))
             return [ALONE if item.key is not None else next(rest) for item in items]
-        if len(items) == 1 or (is_outage(error) and not took_too_long(error)):
+        if len(items) == 1 or is_outage(error):
             return [_told(error, maybe_stored=may_be_done(error)) for _ in items]
         half = len(items) // 2
         return [*self.store(items[:half]), *self.store(items[half:])]
@@ -146,16 +163,28 @@ class Groups:
             if not isinstance(receipt, Accepted) or receipt.repeated:
                 continue
             account, deliveries = item.event.account, receipt.deliveries
-            peak = self._peaks[account] = max(self._peaks.get(account, 1), deliveries)
-            if peak > 1:
-                self._fan_outs[_kind(item)] = deliveries
-            for kept in (self._peaks, self._fan_outs):
-                if len(kept) > _MAX_KEPT:
-                    kept.clear()
+            self._fan_outs[_kind(item)] = deliveries
+            if deliveries > self._peaks.get(account, 1):
+                self._peaks[account] = deliveries
+        for kept in (self._peaks, self._fan_outs):
+            if len(kept) > _MAX_KEPT:
+                kept.clear()
 
-    def _known(self, item: CheckedEvent) -> int | None:
-        known = self._fan_outs.get(_kind(item)) if self._fan_outs else None
-        return known if known is not None else self._peaks.get(item.event.account)
+    def _forget(self) -> None:
+        if (now := monotonic()) >= self._forgets_at:
+            self._fan_outs.clear()
+            self._forgets_at = now + KNOWN_SECONDS
+
+    def _expected(self, item: CheckedEvent, *, first: bool) -> int:
+        """How many deliveries it will probably have: as many as the last one of its kind. Of a kind that is not known,
+        as many as the largest of its account, but never few: app and type are the sender's choice, so each of its
+        events can be of a new kind, and the first one that many webhooks take. The `first` of its account in a group
+        does no harm alone: accounts that send now and then are not held up by what is not known of them."""
+        known = self._fan_outs.get(_kind(item))
+        if known is not None:
+            return known
+        peak = self._peaks.get(item.event.account, 1)
+        return peak if first else max(peak, NEW)
 
 
 def _told(error: Exception, *, maybe_stored: bool) -> Exception:

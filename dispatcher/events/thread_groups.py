@@ -20,10 +20,10 @@ MAYBE_STORED = "the database did not answer in time: the event may have been sto
 class _Slot:
     """One caller that waits. `turn` is released when it has an outcome, or when it is to lead."""
 
-    __slots__ = ("account", "expected", "item", "leads", "outcome", "size", "turn")
+    __slots__ = ("account", "item", "leads", "outcome", "size", "turn")
 
-    def __init__(self, item: CheckedEvent, expected: int) -> None:
-        self.item, self.account, self.size, self.expected = item, item.event.account, len(item.data), expected
+    def __init__(self, item: CheckedEvent) -> None:
+        self.item, self.account, self.size = item, item.event.account, len(item.data)
         self.outcome: Outcome | None = None
         self.leads = False
         self.turn = threading.Lock()
@@ -82,7 +82,7 @@ class ThreadGroups:
         return receipts
 
     def _store_in_group(self, item: CheckedEvent) -> Outcome:
-        slot = _Slot(item, self._groups.expected(item))
+        slot = _Slot(item)
         owes_wake = False
         self._here.waits = True
         try:
@@ -112,7 +112,7 @@ class ThreadGroups:
         """Stores one group, and then gives the lead away if the slot's own event was in it. Whether workers have
         something to do."""
         with self._lock:
-            group = self._waiting.take()
+            group = self._groups.take(self._waiting)
         outcomes: list[Outcome] = []
         try:
             outcomes = self._groups.store([one.item for one in group])

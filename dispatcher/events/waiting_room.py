@@ -2,6 +2,7 @@
 lock and knows no time."""
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from dispatcher.errors import TooBusy
@@ -12,11 +13,10 @@ GROUP_DELIVERIES = 4_000  # as expected: so a group takes tens of milliseconds a
 
 
 class Waiting(Protocol):
-    """What waits: whose it is, its bytes, and how many deliveries it is expected to have."""
+    """What waits: whose it is, and its bytes."""
 
     account: str
     size: int
-    expected: int
 
 
 W = TypeVar("W", bound=Waiting)
@@ -77,16 +77,18 @@ class WaitingRoom(Generic[W]):
         """One that the next group will have."""
         return next(iter(self._waiting.values()))[0] if self._waiting else None
 
-    def take(self) -> list[W]:
-        """The next group: one of each account in turn, until it is large enough."""
+    def take(self, expected: Callable[[W, bool], int]) -> list[W]:
+        """The next group: one of each account in turn, until it is large enough. `expected` says how many deliveries
+        one will probably have, and is told whether it is the first of its account in this group."""
         group: list[W] = []
-        size = expected = 0
-        while self._waiting and len(group) < GROUP and size < GROUP_BYTES and expected < GROUP_DELIVERIES:
+        size = deliveries = 0
+        accounts = len(self._waiting)
+        while self._waiting and len(group) < GROUP and size < GROUP_BYTES and deliveries < GROUP_DELIVERIES:
             own = next(iter(self._waiting.values()))
             one = own.popleft()
             self._left(one, own)
+            size, deliveries = size + one.size, deliveries + expected(one, len(group) < accounts)
             group.append(one)
-            size, expected = size + one.size, expected + one.expected
         return group
 
     def _left(self, one: W, own: deque[W]) -> None:

@@ -6,6 +6,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import closing
+from itertools import count, repeat
 from typing import Any
 
 import pytest
@@ -30,10 +32,12 @@ from dispatcher import (
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.lifecycle import suspend
 from dispatcher.db.engines import REQUESTS, Limits, make_engine
+from dispatcher.db.prepared import from_pool
 from dispatcher.events import async_groups, groups, thread_groups, waiting_room
 from dispatcher.events.aenqueue import aenqueue
 from dispatcher.events.groups import Groups
-from dispatcher.events.storing import STORE
+from dispatcher.events.storing import STORE, checked
+from dispatcher.producer import GROUPS
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
 from tests.factories import TESTER, change, deliveries, make_account, make_webhook, rows
@@ -327,19 +331,127 @@ def test_neither_has_it_if_each_event_is_of_a_new_kind(
     assert held.sizes == [1, 2, 2, 1]
 
 
+def sizes_of_six(front: Front, account: str, apps: Iterator[str | None]) -> list[int]:
+    """The groups that six events of an account are stored in if they wait together."""
+    with held_groups() as held:
+        front.call(-1, app="another")
+        held.wait()
+        calls = [front.call(number, account=account, app=app) for number, app in zip(range(6), apps, strict=False)]
+        front.wait_for(6)
+        held.let_go()
+        assert [call.exception(20) for call in calls] == [None] * 6
+    return held.sizes[1:]
+
+
 def test_of_an_account_that_is_new_few_events_are_in_a_group(
     front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 300)
     make_account(database, "new")
+    assert sizes_of_six(front, "new", repeat(None)) == [4, 2]
+    assert sizes_of_six(front, "new", repeat(None)) == [6]
+
+
+def test_what_was_seen_of_one_kind_says_nothing_of_another_that_many_webhooks_may_take(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 300)
+    front.call(0).result(20)
+    assert sizes_of_six(front, "acme", map(str, count())) == [4, 2]
+
+
+def test_nor_does_what_was_seen_some_seconds_ago_webhooks_are_made_meanwhile(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 300)
+    monkeypatch.setattr(groups, "KNOWN_SECONDS", 0)
+    front.call(0).result(20)
+    assert sizes_of_six(front, "acme", repeat(None)) == [4, 2]
+
+
+def test_accounts_of_which_nothing_is_known_have_one_event_each_in_a_group(
+    front: Front, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 101)
+    for number in range(6):
+        make_account(database, f"new {number}")
     with held_groups() as held:
         front.call(-1)
         held.wait()
-        calls = [front.call(number, account="new") for number in range(5)]
+        calls = [front.call(number, account=f"new {number % 6}") for number in range(12)]
+        front.wait_for(12)
+        held.let_go()
+        assert [call.exception(20) for call in calls] == [None] * 12
+    assert held.sizes == [1, 7, 5]
+
+
+def test_of_many_events_of_one_caller_so_few_are_stored_together_too(
+    producer: Producer, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 300)
+    monkeypatch.setattr(groups, "KNOWN_SECONDS", 0)
+    sizes: list[int] = []
+    producer.on_group = sizes.append
+    for _ in range(2):
+        list(enqueue_many((Event(type="a", data=number, account="acme") for number in range(6)), producer=producer))
+    assert sizes == [4, 2, 4, 2]
+
+
+@pytest.fixture
+def slow(producer: Producer, database: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A subject whose events take longer than a group may."""
+    change(
+        database,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN IF NEW.subject = ''slow'' THEN PERFORM pg_sleep(0.5); END IF; RETURN NEW; END'",
+    )
+    change(database, "CREATE TRIGGER slow BEFORE INSERT ON dispatcher.events FOR EACH ROW EXECUTE FUNCTION slow()")
+    url = producer.settings.database_url.get_secret_value()
+    short = make_engine(url, autocommit=True, plan_once=True, limits=GROUPS._replace(statement=0.3))
+    monkeypatch.setattr(producer, "groups", short)
+    yield "slow"
+    short.dispose()
+    change(database, "DROP FUNCTION slow CASCADE")
+
+
+def test_all_of_a_group_that_takes_too_long_go_alone_at_once_and_nobody_waits_for_halves(
+    front: Front, slow: str, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, tried = Groups._run, list[tuple[bool, int]]()
+
+    def noted(self: Groups, engine: Engine, items: Any) -> Any:
+        tried.append((engine is front.producer.groups, len(items)))
+        return run(self, engine, items)
+
+    monkeypatch.setattr(Groups, "_run", noted)
+    with held_groups() as held:
+        front.call(-1)
+        held.wait()
+        calls = [*front.call_many(4), front.call(4, subject=slow)]
         front.wait_for(5)
         held.let_go()
         assert [call.exception(20) for call in calls] == [None] * 5
-    assert held.sizes == [1, 3, 2]
+    assert sorted(tried) == [(False, 1)] * 5 + [(True, 1), (True, 5)]
+    assert stored(database) == [*range(-1, 5)]
+
+
+def test_what_was_seen_of_such_events_is_forgotten_at_once(
+    producer: Producer, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_room, "GROUP_DELIVERIES", 300)
+    known, items = Groups(producer), [checked(Event(type="a", data=1, account="acme", subject=slow))] * 6
+    known.store([checked(Event(type="a", data=1, account="acme"))])
+    assert [len(piece) for piece in known.pieces(items)] == [6]
+    assert known.store(items[:1]) == [groups.ALONE]
+    assert [len(piece) for piece in known.pieces(items)] == [4, 2]
+
+
+def test_a_group_may_take_a_second_and_its_commit_as_long_as_any(producer: Producer) -> None:
+    with from_pool(producer.groups) as connection, from_pool(producer.statements) as other:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchall() == [("1s",)]
+        assert connection.longest == other.longest == 9
 
 
 def test_many_events_of_one_caller_are_divided_by_the_deliveries_that_they_will_have(
@@ -352,7 +464,7 @@ def test_many_events_of_one_caller_are_divided_by_the_deliveries_that_they_will_
     producer.on_group = sizes.append
     events = [Event(type="a", data=number, account="acme", app=f"new {number}") for number in range(6)]
     assert [receipt.deliveries for receipt in enqueue_many(events, producer=producer)] == [5] * 6  # type: ignore[union-attr]
-    assert sizes == [1, 2, 2, 1]  # nothing is known before the first
+    assert sizes == [2, 2, 2]
 
 
 def test_an_event_of_another_account_is_in_the_next_group_however_many_wait(

@@ -25,6 +25,10 @@ def room_with(*items: One) -> WaitingRoom[One]:
     return room
 
 
+def taken(room: WaitingRoom[One]) -> list[One]:
+    return room.take(lambda one, _: one.expected)
+
+
 def fill(room: WaitingRoom[One], account: str, **fields: int) -> int:
     """How many of the account find room."""
     count = 0
@@ -40,22 +44,22 @@ def test_what_came_first_is_taken_first() -> None:
     items = [One("a") for _ in range(10)]
     room = room_with(*items)
     assert room.first() is items[0]
-    assert room.take() == items
-    assert (room.take(), room.first()) == ([], None)
+    assert taken(room) == items
+    assert (taken(room), room.first()) == ([], None)
 
 
 def test_accounts_take_turns() -> None:
     flood, other = [One("flood") for _ in range(5_000 // 4)], One("other")
     room = room_with(*flood, other)
-    assert room.take()[:3] == [flood[0], other, flood[1]]
+    assert taken(room)[:3] == [flood[0], other, flood[1]]
 
 
 def test_the_account_that_had_the_last_turn_comes_last_in_the_next_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting_room, "GROUP", 3)
     items = [One("a"), One("a"), One("a"), One("b"), One("b"), One("b")]
     room = room_with(*items)
-    assert [one.account for one in room.take()] == ["a", "b", "a"]
-    assert [one.account for one in room.take()] == ["b", "a", "b"]
+    assert [one.account for one in taken(room)] == ["a", "b", "a"]
+    assert [one.account for one in taken(room)] == ["b", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,18 @@ def test_the_account_that_had_the_last_turn_comes_last_in_the_next_group(monkeyp
 )
 def test_a_group_is_bounded_by_number_bytes_and_deliveries(fields: dict[str, int], most: int) -> None:
     items = [One(f"a{number % 100}", **fields) for number in range(100 if fields else 1_500)]
-    assert len(room_with(*items).take()) == most  # the one that goes beyond the limit is the last one
+    assert len(taken(room_with(*items))) == most  # the one that goes beyond the limit is the last one
+
+
+def test_it_is_told_which_are_the_first_of_their_accounts_in_a_group() -> None:
+    room, first = room_with(*map(One, "aabcab")), list[tuple[str, bool]]()
+
+    def noted(one: One, is_first: bool) -> int:
+        first.append((one.account, is_first))
+        return GROUP_DELIVERIES // 5
+
+    room.take(noted)
+    assert first == [("a", True), ("b", True), ("c", True), ("a", False), ("b", False)]
 
 
 def test_an_account_has_half_of_what_the_others_leave_so_one_that_comes_finds_room() -> None:
@@ -86,7 +101,7 @@ def test_what_left_makes_room_and_is_not_taken() -> None:
     assert room.remove(one) is True
     assert room.remove(one) is False
     room.add(One("a"))
-    assert one not in room.take()
+    assert one not in taken(room)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=40))
@@ -99,8 +114,7 @@ def test_whatever_comes_leaves_once_and_nothing_is_counted_afterwards(steps: lis
         elif step == 2 and inside:
             assert room.remove(inside.pop(0))
         else:
-            taken = room.take()
-            assert sorted(map(id, taken)) == sorted(map(id, inside))
+            assert sorted(map(id, taken(room))) == sorted(map(id, inside))
             inside.clear()
-    assert len(room.take()) == len(inside)
+    assert len(taken(room)) == len(inside)
     assert [fill(room, "z"), fill(room, "a")] == [ROOM // 2, ROOM // 4]  # nothing of what left is still counted
