@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.events.raw_json import object_members
 from dispatcher.masking.refusals import refusal
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_fields
 from dispatcher.web.problems import MAX_ERRORS, Problem, invalid
 
 
@@ -32,7 +32,7 @@ def body_as(model: type[BaseModel]) -> Any:
     """A dependency: the request's body as this model; no body means an empty object. Raises Problem 400 for anything
     but a JSON object, 422 naming each field that is refused."""
 
-    def read(body: Annotated[bytes, Depends(read_body)]) -> BaseModel:
+    def read(body: Annotated[bytes, Depends(read_fields)]) -> BaseModel:
         return validated(model, members_of(body or b"{}"))
 
     return Depends(read)
@@ -78,7 +78,7 @@ def validated(model: type[M], members: Mapping[str, str]) -> M:
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        parts = error.errors(include_input=False, include_url=False)
+        parts = error.errors(include_input=False, include_url=False)[:MAX_ERRORS]
         raise invalid(*(_explain(model, part) for part in parts)) from None
 
 

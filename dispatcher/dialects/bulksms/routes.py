@@ -19,7 +19,7 @@ from dispatcher.dialects.bulksms.fields import (
 from dispatcher.dialects.frame import BODY_ERRORS, Owner, OwnWebhooks, own_webhooks, readable_webhooks
 from dispatcher.dialects.lists import whole_list
 from dispatcher.web.authentication import WhoMay
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_fields
 from dispatcher.web.problems import Problem
 
 router = APIRouter(prefix="/v1")
@@ -52,7 +52,7 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller], Owner]:
 Readable = Annotated[OwnWebhooks, readable_webhooks(BULKSMS, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(BULKSMS, _owner_who_may(Scope.MANAGE))]
 WebhookId = Annotated[str, Depends(_id)]
-Body = Annotated[bytes, Depends(read_body)]
+Body = Annotated[bytes, Depends(read_fields)]
 
 
 @router.get("/webhooks", summary="List webhooks", response_model=list[WebhookDocument], responses=BULKSMS.described())

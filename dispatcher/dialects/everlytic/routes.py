@@ -16,7 +16,7 @@ from dispatcher.dialects.view import WebhookView
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import WhoMay
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_fields
 from dispatcher.web.ownership import account_named
 from dispatcher.web.serving import Served
 
@@ -135,7 +135,7 @@ def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str | None],
 
 Readable = Annotated[OwnWebhooks, readable_webhooks(EVERLYTIC, _owner_who_may(Scope.READ))]
 Manageable = Annotated[OwnWebhooks, own_webhooks(EVERLYTIC, _owner_who_may(Scope.MANAGE))]
-Body = Annotated[bytes, Depends(read_body)]
+Body = Annotated[bytes, Depends(read_fields)]
 
 
 @router.post("", summary="Register a webhook", responses=_OF_A_PAYLOAD, openapi_extra=_TAKES_A_PAYLOAD)

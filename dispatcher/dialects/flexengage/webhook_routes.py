@@ -17,14 +17,14 @@ from dispatcher.dialects.frame import BODY_ERRORS
 from dispatcher.dialects.lists import whole_list
 from dispatcher.dialects.view import WebhookView
 from dispatcher.event_types import MAX_LENGTH
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_fields
 from dispatcher.web.own_urls import OwnUrl
 from dispatcher.web.problems import Problem
 from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 
 router = APIRouter(prefix="/v1/{brandId}/webhooks", tags=["webhooks"])
 
-Body = Annotated[bytes, Depends(read_body)]
+Body = Annotated[bytes, Depends(read_fields)]
 
 _NEW = {
     "type": "object",

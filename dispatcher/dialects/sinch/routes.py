@@ -26,7 +26,7 @@ from dispatcher.dialects.view import WebhookView
 from dispatcher.errors import InvalidWebhook
 from dispatcher.installation import Installation
 from dispatcher.web.authentication import WhoMay
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_fields
 from dispatcher.web.problems import Problem
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.fields import WebhookFields
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v1/projects/{project_id}", tags=["webhooks"])
 
 ProjectId = Annotated[str, Path(description="The project: the name of an account.")]
 WebhookId = Annotated[str, Path(description="The webhook's id.")]
-Body = Annotated[bytes, Depends(read_body)]
+Body = Annotated[bytes, Depends(read_fields)]
 
 
 def _owner_who_may(scope: Scope) -> Callable[[Caller, Installation, str], Owner]:

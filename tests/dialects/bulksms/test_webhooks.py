@@ -280,7 +280,7 @@ def test_a_member_that_does_not_fit_is_a_bad_request(
     assert stored(database) == []
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'{"name":"\\ud800"}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'{"name":"\\ud800"}', b"[" * 1_000])
 def test_what_is_no_json_object_is_a_bad_request(bulksms: BulkSms, body: bytes) -> None:
     assert problem(bulksms.call("POST", data=body))[0] == 400
 

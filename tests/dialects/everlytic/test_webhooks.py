@@ -283,7 +283,7 @@ def test_a_new_webhook_needs_types_url_and_verb(everlytic: Everlytic, database: 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"\xff", b"[1]", b"{}", b'{"webhook":null}', b'{"webhook":{}}', b"[" * 100_000, b"9" * 5000],
+    [b"", b"{", b"\xff", b"[1]", b"{}", b'{"webhook":null}', b'{"webhook":{}}', b"[" * 1_000, b"9" * 5000],
 )
 def test_a_body_without_a_webhook_is_refused(everlytic: Everlytic, body: bytes) -> None:
     made = everlytic.create()

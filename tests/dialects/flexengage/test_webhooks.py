@@ -134,7 +134,7 @@ def test_what_the_engine_refuses_is_reported_of_the_vendors_field(flexengage: Fl
     assert stored(database) == []
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1]", b"null", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1]", b"null", b"[" * 1_000])
 def test_a_body_that_is_no_object_is_refused(flexengage: FlexEngage, body: bytes) -> None:
     made = flexengage.create()
     for method, path in (("POST", ""), ("PATCH", f"/{made['id']}")):

@@ -171,7 +171,7 @@ def test_the_limit_of_a_target_counts_what_was_given_and_what_is_answered_can_be
     assert (changed.status_code, changed.json()) == (200, made)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'"x"', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'"x"', b"[" * 1_000])
 def test_a_body_that_is_no_object_is_malformed(sinch: Sinch, body: bytes) -> None:
     answer = sinch.call("POST", "/webhooks", data=body, headers={"Content-Type": "application/json"})
     assert message(answer) == "INVALID_REQUEST: Malformed request"

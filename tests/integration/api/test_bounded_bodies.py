@@ -4,14 +4,31 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import Mount
 
+from dispatcher import asgi
 from dispatcher.dialects.zipwhip import parameters
 from dispatcher.events import event, raw_json
-from dispatcher.web import oauth2
-from dispatcher.web.middleware import MAX_EVENTS_VALUES, MAX_FORM_BYTES, MAX_VALUES
+from dispatcher.receiver_auth.credentials import MAX_HEADERS
+from dispatcher.web import bodies, oauth2
+from dispatcher.web.middleware import (
+    MAX_EVENTS_VALUES,
+    MAX_FIELD_VALUES,
+    MAX_FORM_BYTES,
+    MAX_VALUES,
+    read_body,
+    read_fields,
+)
+from dispatcher.webhooks.contract import MAX_MEMBERS
+from dispatcher.webhooks.fields import MAX_EVENT_TYPES
 from tests.integration.api.conftest import Api
+from tests.receiver import Receiver
 
 BATCH = "/v1/events/batch"
 EVENT = '{"type":"message.sent","data":1}'
@@ -60,6 +77,62 @@ def test_a_message_is_parsed_once(api: Api, token: str, monkeypatch: pytest.Monk
     assert (parsed, again) == ([3, 5], [])
 
 
+WRONG = {f"x{number}": 1 for number in range(10_000)}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/webhooks", {"contract": {"rules": WRONG}}),
+        ("PATCH", f"/v1/webhooks/{UUID(int=0)}", {"headers": WRONG}),
+        ("POST", "/v1/redeliveries", {"filter": {"states": list(WRONG)}}),
+        ("POST", "/bulksms/v1/webhooks", WRONG),
+    ],
+)
+def test_thousands_of_wrong_values_are_not_looked_at_one_by_one(
+    api: Api, manager: str, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(bodies, "refusal", told.append)
+    refused = api.call(method, path, body, token=manager)
+    assert refused.status_code == 413
+    assert f"the body has more than {MAX_FIELD_VALUES} values" in refused.text
+    assert told == []
+
+
+def test_only_what_carries_a_message_may_have_more_values() -> None:
+    def calls(dependant: Dependant) -> Iterator[object]:
+        yield dependant.call
+        for one in dependant.dependencies:
+            yield from calls(one)
+
+    def readers(app: FastAPI) -> Iterator[tuple[str, object]]:
+        for context in iter_route_contexts(app.routes):
+            match context.original_route:
+                case Mount(app=FastAPI() as mounted):
+                    yield from readers(mounted)
+                case APIRoute() as route:
+                    yield from ((route.name, call) for call in calls(route.dependant))
+
+    found = {(name, call) for name, call in readers(asgi.app) if call in {read_body, read_fields}}
+    assert {name for name, call in found if call is read_body} == {"post_event", "post_test"}
+    assert len(found) > 12
+
+
+def test_the_largest_webhook_has_fewer(api: Api, manager: str, receiver: Receiver) -> None:
+    rule = {"verdict": "temporary", "disable_webhook": True, "honour_retry_after": True}
+    largest = {
+        "url": receiver.url("/hook"),
+        "event_types": [f"type.{number}" for number in range(MAX_EVENT_TYPES)],
+        "headers": {f"X-Own-{number}": "1" for number in range(MAX_HEADERS)},
+        "contract": {
+            "members": [["data", "data"], *([f"m{number}", "app"] for number in range(1, MAX_MEMBERS))],
+            "rules": {str(400 + number): rule for number in range(50)},
+        },
+    }
+    assert api.call("POST", "/v1/webhooks", largest, token=manager).status_code == 201
+
+
 def test_it_is_judged_while_it_comes(api: Api, token: str) -> None:
     sent = 0
 
@@ -95,7 +168,7 @@ def test_a_form_that_is_longer_than_any_client_sends_is_not_read(
 def test_the_hundred_and_first_member_is_not_read(
     api: Api, token: str, manager: str, parsed: list[int], path: str
 ) -> None:
-    members = ",".join(f'"m{number}":1' for number in range(10_000))
+    members = ",".join(f'"m{number}":1' for number in range(900))
     refused = api.call("POST", path, f"{{{members}}}".encode(), token=token if path == "/v1/events" else manager)
     assert problem(refused) == (400, "the body has more than 100 members")
     assert len(parsed) == 100
