@@ -21,6 +21,7 @@ from schedules.catalog import DEFAULT, SCHEDULES
 FORMAT = 1
 
 MAX_MEMBERS = 20
+MAX_RULES = 50  # where a webhook is made or changed; stored ones can have more
 
 
 UserAgent = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]

@@ -21,7 +21,7 @@ from dispatcher.receiver_auth.credentials import (
 from dispatcher.signing.keys import SigningKey, check_signing_key
 from dispatcher.signing.schemes import NONCE_HEADERS
 from dispatcher.transport.told import told_refusal
-from dispatcher.webhooks.contract import DeliveryContract, read_contract, read_stored_contract
+from dispatcher.webhooks.contract import MAX_RULES, DeliveryContract, read_contract, read_stored_contract
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 MAX_EVENT_TYPES = 100
@@ -108,6 +108,7 @@ def check(
         is_kept = kept is not None and given == kept.contact_email
         plain["contact_email"] = given if is_kept else check_email(given, addresses)
     contract = _given_contract(fields, kept)
+    _check_rules(contract, kept)
     if "dialect_fields" in fields:
         plain["dialect_fields"] = fields["dialect_fields"]
     in_force, shown_url = contract, url.masked if url is not None else ""
@@ -148,6 +149,14 @@ def _given_contract(fields: WebhookFields, kept: Kept | None) -> DeliveryContrac
         return None
     given = fields.get("contract", {})
     return given if isinstance(given, DeliveryContract) else read_contract(given)
+
+
+def _check_rules(contract: DeliveryContract | None, kept: Kept | None) -> None:
+    """More that an older version stored stay as long as nobody changes them."""
+    if contract is None or len(contract.rules) <= MAX_RULES:
+        return
+    if kept is None or contract.rules != kept.contract.rules:
+        raise InvalidWebhook("contract.rules", f"may be {MAX_RULES} at most")
 
 
 def _check_origin(field_name: str, url: str, addresses: AddressPolicy, *, https_only: bool = False) -> None:

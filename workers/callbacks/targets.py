@@ -1,5 +1,5 @@
 """Webhooks as the loop needs them: decrypted, with their contract read, cached by version so that a change takes effect
-at once."""
+at once. The cache is bounded by number and by bytes: a webhook has from 4 KB to more than 100."""
 
 import json
 from collections import OrderedDict
@@ -28,7 +28,7 @@ from workers.metrics.counts import Counts
 
 log = structlog.get_logger("dispatcher.targets")
 
-KEPT = 10_000
+KEPT, KEPT_BYTES = 10_000, 64 * 1024 * 1024
 MAX_REASON = 200  # characters
 _CIPHERTEXTS = ("url_ciphertext", "url_given_ciphertext", "secrets_ciphertext")
 # The contract as text: a JSON number can be one that Python does not read.
@@ -76,6 +76,12 @@ class Target:
     has_contact: bool
     secret_values: tuple[Form, ...] = field(default=(), repr=False)  # removed from an answer that repeats them
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes here, as measured: what a customer can make many or long of."""
+        texts = len(self.url) + len(self.authorization or "") + sum(len(value) for _, value in self.headers)
+        return 3_000 + 550 * len(self.contract.rules) + 200 * len(self.secret_values) + texts
+
 
 class _Unreadable(NamedTuple):
     """What is quarantined unless it is changed meanwhile."""
@@ -91,6 +97,7 @@ class Targets:
     def __init__(self, vault: Vault, timing: Timing, counts: Counts) -> None:
         self._vault, self._timing, self._counts = vault, timing, counts
         self._kept: OrderedDict[str, Target] = OrderedDict()
+        self._bytes = 0
 
     def load(self, connection: Connection, versions: Mapping[str, int]) -> dict[str, Target]:
         """The webhooks with these ids, at the given version or a newer one. Left out is what was deleted meanwhile, or
@@ -106,12 +113,19 @@ class Targets:
         if missing:
             targets, unreadable = self._read(connection, missing)
             for target in targets:
-                found[target.id] = self._kept[target.id] = target
+                found[target.id] = target
+                self._keep(target)
             if unreadable:
                 self._counts.quarantined(_quarantine(connection, unreadable))
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
         return found
+
+    def _keep(self, target: Target) -> None:
+        if (older := self._kept.pop(target.id, None)) is not None:
+            self._bytes -= older.size
+        self._kept[target.id] = target
+        self._bytes += target.size
+        while len(self._kept) > KEPT or self._bytes > KEPT_BYTES:
+            self._bytes -= self._kept.popitem(last=False)[1].size
 
     def _read(self, connection: Connection, ids: Iterable[str]) -> tuple[list[Target], list[_Unreadable]]:
         targets, unreadable = [], []

@@ -1,5 +1,6 @@
 """`/v1/webhooks`: made, shown, listed, changed, deleted."""
 
+import json
 import re
 from typing import Any
 from uuid import UUID
@@ -434,6 +435,32 @@ def test_only_what_is_given_changes(api: Api, manager: str, database: Engine) ->
     assert patched({"headers": {"X-B": "2"}}) == {"headers": {"X-B": "***"}}
     assert patched({"headers": None, "authorization": None}) == {"headers": {}, "authorization": None}
     assert api.call("PATCH", path, {"signing": None}, token=manager).json()["signing_keys"] == []
+
+
+def test_a_contract_has_fifty_rules_at_most_and_more_that_are_stored_stay(
+    api: Api, manager: str, database: Engine
+) -> None:
+    def rules(count: int) -> dict[str, Any]:
+        return {str(400 + number): {"verdict": "rejected"} for number in range(count)}
+
+    refused = api.call("POST", "/v1/webhooks", NEW | {"contract": {**OBJECT, "rules": rules(51)}}, token=manager)
+    assert errors(refused) == {"contract.rules": "may be 50 at most"}
+    made = api.call("POST", "/v1/webhooks", NEW | {"contract": {**OBJECT, "rules": rules(50)}}, token=manager).json()
+    change(
+        database,
+        "UPDATE dispatcher.webhooks SET contract = CAST(:contract AS jsonb), version = version + 1",
+        contract=json.dumps({**OBJECT, "rules": rules(60)}),
+    )
+    path = f"/v1/webhooks/{made['id']}"
+    assert len(api.call("GET", path, token=manager).json()["contract"]["rules"]) == 60
+    for contract, status in (
+        ({"timeout_seconds": 7}, 200),
+        ({"rules": rules(60)}, 200),
+        ({"rules": rules(59)}, 422),
+        ({"rules": rules(50)}, 200),
+        ({"rules": rules(60)}, 422),
+    ):
+        assert api.call("PATCH", path, {"contract": contract}, token=manager).status_code == status, contract
 
 
 def test_a_contract_is_merged_member_by_member(api: Api, manager: str, database: Engine) -> None:
