@@ -119,10 +119,10 @@ class Owner(NamedTuple):
 
 
 class Listing(Protocol):
-    """The account's webhooks of the dialect, without secrets, for one app or one URL in any spelling. Only for small
-    numbers: each is decrypted while others wait."""
+    """The event types of the account's webhooks of the dialect, by their ids, for one app or one URL in any
+    spelling."""
 
-    def __call__(self, *, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]: ...
+    def __call__(self, *, app: str | None = None, url: str | None = None) -> Mapping[UUID, Sequence[str]]: ...
 
 
 # What a vendor requires of the account's other webhooks. It may raise anything. None of them can change meanwhile.
@@ -288,12 +288,7 @@ class OwnWebhooks:
             return None
 
         def required(webhooks: Webhooks, account: Account) -> None:
-            def listing(*, app: str | None = None, url: str | None = None) -> Sequence[WebhookView]:
-                listed = webhooks.list(account, dialect=self._vendor.name, app=app, url=url)
-                opened = (webhooks.opened(each, account, None) for each in listed)
-                return list(_views(opened, partial(_view, secrets=WebhookSecrets())))
-
-            precondition(listing)
+            precondition(partial(webhooks.event_types, account, self._vendor.name))
 
         return required
 

@@ -39,8 +39,8 @@ def keep_to_dialect(webhooks: Webhooks, kept: Registered, checked: Checked) -> N
         )
 
     def others(url: str) -> Sequence[Collection[str]]:
-        listed = webhooks.list(kept.owner, dialect=dialect, url=url)
-        return [webhook.event_types for webhook in listed if webhook.id != kept.id]
+        found = webhooks.event_types(kept.owner, dialect, url=url)
+        return [types for webhook, types in found.items() if webhook != kept.id]
 
     url = checked.url.given if checked.url is not None else None
     change = OutsideChange(checked.plain, checked.contract, kept.webhook.event_types, others, url)

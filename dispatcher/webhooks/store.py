@@ -231,6 +231,13 @@ class Webhooks:
         wanted = self._wanted(account, dialect, app, url)
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id)).all()
 
+    def event_types(
+        self, account: Account, dialect: str, *, app: str | None = None, url: str | None = None
+    ) -> dict[UUID, Sequence[str]]:
+        """The event types of the same webhooks, by their ids: there can be a thousand, and others may wait."""
+        query = select(Webhook.id, Webhook.event_types).where(*self._wanted(account, dialect, app, url))
+        return {row.id: row.event_types for row in self._session.execute(query)}
+
     def piece(
         self, account: Account, dialect: str, *, app: str | None, after: UUID | None, limit: int
     ) -> Sequence[Webhook]:

@@ -1,6 +1,6 @@
 """flexEngage's calls about webhooks: create, list, show, enable and disable, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
@@ -74,7 +74,7 @@ def create(own: Manageable, body: Body, called: OwnUrl, response: Response) -> W
     wanted = read_new_webhook(body)
     webhook = own.register(
         enabled=wanted.enabled,
-        precondition=lambda listing: _refuse_a_known_one(listing(url=wanted.endpoint), wanted),
+        precondition=lambda listing: _refuse_a_known_one(listing(url=wanted.endpoint).values(), wanted),
         url=wanted.endpoint,
         event_types=wanted.events,
         contract=CONTRACT,
@@ -120,8 +120,8 @@ def delete(own: Manageable, identifier: WebhookId) -> None:
     own.remove(identifier)
 
 
-def _refuse_a_known_one(others: Sequence[WebhookView], wanted: NewWebhook) -> None:
-    if is_taken(wanted.events, (other.event_types for other in others)):
+def _refuse_a_known_one(others: Iterable[Collection[str]], wanted: NewWebhook) -> None:
+    if is_taken(wanted.events, others):
         raise Problem(HTTPStatus.CONFLICT, wanted.conflict)
 
 

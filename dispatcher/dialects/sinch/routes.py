@@ -124,7 +124,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _refuse_beyond_the_limit(listing: Listing, app: str, excluding: UUID | None = None) -> None:
-    there = [webhook.id for webhook in listing(app=app)]
+    there = listing(app=app)
     if len(there) >= fields.MAX_PER_APP and excluding not in there:
         raise InvalidWebhook("app_id", f"already has {fields.MAX_PER_APP} webhooks, the maximum for an app")
 

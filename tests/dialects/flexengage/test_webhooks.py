@@ -14,8 +14,10 @@ from sqlalchemy import Engine
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.dialects.flexengage import brands
+from dispatcher.encryption.vault import EncryptionKeys
 from dispatcher.settings import read_settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
+from dispatcher.webhooks import registered
 from tests.dead_ports import refusing_port
 from tests.dialects.flexengage.conftest import TYPE, CallerOf, FlexEngage, error
 from tests.factories import change, make_account, make_webhook, rows
@@ -67,6 +69,17 @@ def test_location_is_below_the_address_that_was_called(caller_of: CallerOf, bran
     location = f"/flexengage/v1/{quote(brand)}/webhooks/{made.json()['id']}"
     assert made.headers["Location"] == f"http://hooks.example.com:8443{location}"
     assert requests.get(caller.origin + location, headers=headers, timeout=30).json() == made.json()
+
+
+def test_to_know_that_none_of_a_thousand_with_its_endpoint_is_the_same_nothing_is_decrypted_while_others_wait(
+    flexengage: FlexEngage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flexengage.create(ENDPOINT, "A")
+    decrypted: list[object] = []
+    monkeypatch.setattr(EncryptionKeys, "decrypt", lambda _, *given: decrypted.append(given))
+    monkeypatch.setattr(registered, "read_stored_contract", decrypted.append)
+    flexengage.create(ENDPOINT, "B")
+    assert decrypted == []
 
 
 def test_the_same_endpoint_with_the_same_types_is_a_conflict_in_whatever_order(
