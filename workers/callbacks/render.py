@@ -21,6 +21,9 @@ from workers.callbacks.targets import Target
 from workers.claims.claims import Claim
 
 MAX_GET_URL = 8 * 1024
+# What cannot fit into a URL is refused before it is taken apart: no pause follows, and the loop has others' to send.
+_MAX_GET_DATA = 6 * MAX_GET_URL  # an escape of JSON has six bytes for a character
+_MAX_GET_MEMBERS = MAX_GET_URL // 3  # each has a name, `=` and `&`
 
 
 class RenderFailed(Exception):
@@ -142,19 +145,28 @@ def _forms(*values: str) -> tuple[Form, ...]:
 
 
 def _with_query(url: str, data: bytes) -> str:
+    if len(data) > _MAX_GET_DATA:
+        raise RenderFailed(f"the message is {len(data)} bytes long; the limit with GET is {_MAX_GET_DATA}")
     try:
-        pairs = [(name, _as_parameter(raw)) for name, raw in object_members(data.decode()).items()]
+        members = object_members(data.decode(), most=_MAX_GET_MEMBERS)
+        pairs = [(name, _as_parameter(raw)) for name, raw in members.items()]
     except (ValueError, RecursionError):
-        raise RenderFailed("with GET the message must be a JSON object that is not nested too deeply") from None
+        raise RenderFailed(
+            f"with GET the message must be a JSON object of at most {_MAX_GET_MEMBERS} members"
+            " that is not nested too deeply"
+        ) from None
+    _check_length(url, sum([len(name) + len(value) + 2 for name, value in pairs]))  # none gets shorter
     try:
         query = urlencode(pairs, quote_via=quote)
     except UnicodeEncodeError:
         raise RenderFailed("the message contains a lone surrogate, which a URL cannot carry") from None
-    if query:
-        url += ("&" if "?" in url else "?") + query
-    if len(url) > MAX_GET_URL:
-        raise RenderFailed(f"the URL with the message is {len(url)} bytes long; the limit is {MAX_GET_URL}")
-    return url
+    _check_length(url, len(query) + 1 if query else 0)
+    return url + ("&" if "?" in url else "?") + query if query else url
+
+
+def _check_length(url: str, more: int) -> None:
+    if len(url) + more > MAX_GET_URL:
+        raise RenderFailed(f"the URL with the message is longer than {MAX_GET_URL} bytes")
 
 
 def _as_parameter(raw: str) -> str:
