@@ -35,6 +35,7 @@ MAX_FIELD_VALUES = 1_000  # the largest webhook has half as many, and each that 
 _BODY_SECONDS = 30.0
 _DRAINED_BYTES = 2 * 1024 * 1024
 _LOGGED_PATH = 200
+_AT_ONCE = 32 * 1024  # characters of an answer that are looked at before others have a turn
 
 
 class RequestIds:
@@ -110,12 +111,12 @@ class RequestIds:
                 message["headers"] = [*headers, NO_SNIFF, (_REQUEST_ID, request_id.encode())]
                 return
             if sift is not None:
-                message = sift.safe(message)
+                message = await sift.safe(message)
             elif pieces is not None and head is not None:
                 pieces.append(message.get("body", b""))
                 if message.get("more_body", False):
                     return
-                message["body"] = _safe(head, b"".join(pieces))
+                message["body"] = await _safe(head, b"".join(pieces))
             if head is not None:
                 await send(head)
                 head = None
@@ -131,10 +132,10 @@ class RequestIds:
         return status
 
 
-def _safe(head: Message, body: bytes) -> bytes:
+async def _safe(head: Message, body: bytes) -> bytes:
     """An answer in JSON, which may repeat what anybody wrote, so that it cannot steer the terminal or the eyes of a
     reader; to programs it is the same."""
-    safe = safe_json(body)
+    safe = await _safe_json(body.decode(errors="replace"))
     if len(safe) != len(body):
         length = (b"content-length", b"%d" % len(safe))
         head["headers"] = [length if header[0] == length[0] else header for header in head["headers"]]
@@ -147,9 +148,17 @@ class _SiftedJson:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a character
 
-    def safe(self, message: Message) -> Message:
+    async def safe(self, message: Message) -> Message:
         text = self._decoder.decode(message.get("body", b""), final=not message.get("more_body", False))
-        return {**message, "body": safe_json(text.encode())}
+        return {**message, "body": await _safe_json(text)}
+
+
+async def _safe_json(text: str) -> bytes:
+    parts = [safe_json(text[:_AT_ONCE])]
+    for start in range(_AT_ONCE, len(text), _AT_ONCE):
+        await asyncio.sleep(0)
+        parts.append(safe_json(text[start : start + _AT_ONCE]))
+    return "".join(parts).encode()
 
 
 async def read_body(request: Request) -> bytes:

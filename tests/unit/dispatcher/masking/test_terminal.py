@@ -73,16 +73,16 @@ def test_every_character_that_can_steer_is_known() -> None:
 
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_json_that_steers_nothing_is_the_same_document(value: object) -> None:
-    safe = safe_json(json.dumps(value, ensure_ascii=False, indent=1).encode()).decode()
+    safe = safe_json(json.dumps(value, ensure_ascii=False, indent=1))
     assert json.loads(safe) == value
     assert not steering(safe, allowed="\n\t\u200c\u200d")
 
 
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_so_is_json_with_very_much_that_steers(value: object) -> None:
-    safe = safe_json(json.dumps([value, "\u202e" * 1_000], ensure_ascii=False, indent="\t").encode())
+    safe = safe_json(json.dumps([value, "\u202e" * 1_000], ensure_ascii=False, indent="\t"))
     assert safe.isascii()
-    assert b"\x7f" not in safe
+    assert "\x7f" not in safe
     assert json.loads(safe) == [value, "\u202e" * 1_000]
 
 
@@ -93,15 +93,15 @@ def test_a_million_characters_that_steer_are_not_escaped_one_by_one() -> None:
         nonlocal calls
         calls += 1
 
-    document = ('"' + "a\u202e\x85\U000e0041" * 10_000 + '"').encode()
+    document = '"' + "a\u202e\x85\U000e0041" * 10_000 + '"'
     sys.setprofile(count)
     try:
         safe_json(document)
     finally:
         sys.setprofile(None)
-    assert calls < 30_000, "the event loop serves nobody meanwhile"
+    assert calls < 3_000, "the event loop serves nobody meanwhile"
 
 
 def test_json_that_people_can_read_stays_so() -> None:
-    assert safe_json('"naïve, 日本, 🎉, نص"'.encode()).decode() == '"naïve, 日本, 🎉, نص"'
-    assert safe_json('"\u202e\x9b\x7f\U000e0041"'.encode()) == rb'"\u202e\u009b\u007f\udb40\udc41"'
+    assert safe_json('"naïve, 日本, 🎉, نص"') == '"naïve, 日本, 🎉, نص"'
+    assert safe_json('"\u202e\x9b\x7f\U000e0041"') == r'"\u202e\u009b\u007f\udb40\udc41"'

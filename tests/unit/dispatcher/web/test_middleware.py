@@ -4,14 +4,22 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from dispatcher.web.middleware import RequestIds
+from tests.hostile_values import steering
 
 BIDI = "\u202e"
 
 
 def answered(content_type: bytes, *pieces: bytes, fails: bool = False, length: bytes | None = None) -> list[Message]:
+    return asyncio.run(sent_for(content_type, *pieces, fails=fails, length=length))
+
+
+async def sent_for(
+    content_type: bytes, *pieces: bytes, fails: bool = False, length: bytes | None = None
+) -> list[Message]:
     """What a server is told to send for an application's answer in these pieces, which may fail after them."""
 
     async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -32,7 +40,7 @@ def answered(content_type: bytes, *pieces: bytes, fails: bool = False, length: b
         raise AssertionError("nothing is read")
 
     scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    asyncio.run(RequestIds(application)(scope, receive, send))
+    await RequestIds(application)(scope, receive, send)
     return sent
 
 
@@ -52,6 +60,31 @@ def test_json_of_unknown_length_goes_on_piece_by_piece_and_cannot_steer_who_read
         assert first["more_body"]
         assert BIDI.encode() not in first["body"] + second["body"]
         assert json.loads(first["body"] + second["body"]) == {"name": f"a{BIDI}b"}
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+def test_long_json_is_the_same_to_programs_and_others_have_turns_while_it_is_looked_at(*, has_length: bool) -> None:
+    value = [f'{BIDI}é🎉\\"\n' * 5_000, "a" * 100_000, f"\x7f{BIDI}" * 5_000, "日本" * 20_000]
+    whole = json.dumps(value, ensure_ascii=False).encode()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> list[Message]:
+        other = asyncio.create_task(others())
+        try:
+            return await sent_for(b"application/json", whole, length=b"%d" % len(whole) if has_length else None)
+        finally:
+            other.cancel()
+
+    _, body = asyncio.run(both())
+    assert json.loads(body["body"]) == value
+    assert not steering(body["body"].decode(), allowed="")
+    assert turns > len(whole.decode()) / 50_000
 
 
 def test_what_is_no_json_goes_on_piece_by_piece() -> None:
