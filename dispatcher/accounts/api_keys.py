@@ -99,10 +99,15 @@ class Shown(NamedTuple):
 
     key_id: UUID
     secret: str | None
+    until: datetime | None = None  # when what we have made expires
 
     def __str__(self) -> str:
-        """The same for all spellings of the id: there are any number of them."""
+        """The same for all spellings of the id, and for all tokens: there are any number of them."""
         return f"{self.key_id.hex}.{self.secret}"
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether what we have made has expired."""
+        return self.until is not None and self.until <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,6 @@ class Caller:
     scopes: frozenset[Scope]
     expires_at: datetime | None  # when the key itself expires
     shown_at: datetime  # when the key was presented, by the database's clock, like all times of keys
-    valid_until: datetime | None = None  # when what was presented expires: the key, or a token of it
     limits: Mapping[str, object] | None = field(default=None, compare=False)  # the account's own, as they are stored
     stored_bytes: int | None = field(default=None, compare=False)  # by its events, as upkeep counted them last
 
@@ -205,8 +209,8 @@ def are_valid(session: Session, shown: Sequence[Shown]) -> list[bool]:
     query = select(ApiKey.id, ApiKey.secret_sha256).where(ApiKey.id.in_(wanted), usable)
     found = {row.id: row.secret_sha256 for row in session.execute(query)}
     return [
-        key_id in found and (secret is None or hmac.compare_digest(found[key_id], _hash(secret)))
-        for key_id, secret in shown
+        one.key_id in found and (one.secret is None or hmac.compare_digest(found[one.key_id], _hash(one.secret)))
+        for one in shown
     ]
 
 
@@ -238,7 +242,6 @@ def _caller(key: ApiKey, account: Account | None, now: datetime) -> Caller | Non
         scopes,
         key.expires_at,
         shown_at=now,
-        valid_until=key.expires_at,
         limits=account.limits if account else None,
         stored_bytes=account.stored_bytes if account else None,
     )

@@ -2,10 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from collections.abc import AsyncIterator
 from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -18,10 +15,9 @@ from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
 from dispatcher.accounts.actor import ApiKey, Call
-from dispatcher.accounts.api_keys import Caller, Scope, authenticate, caller_of_key
+from dispatcher.accounts.api_keys import Caller, Scope, Shown, authenticate, caller_of_key, shown_by
 from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
-from dispatcher.web.known_callers import SharedLooks
 from dispatcher.web.problems import Problem, token_expired, unauthorized
 from dispatcher.web.quotas import READ, WRITE
 from dispatcher.web.serving import Serving, Shared
@@ -34,14 +30,6 @@ _SCOPES = (
 
 
 _RATES = {Scope.READ: READ, Scope.MANAGE: WRITE}  # of those who send, events are counted
-_NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-class Refusal(StrEnum):
-    """Why a caller is refused. All reasons that would reveal something about keys are one."""
-
-    UNKNOWN = "unknown"
-    EXPIRED = "expired"  # an access token has expired but its key is valid: a new token helps
 
 
 class _Described(SecurityBase):
@@ -70,7 +58,7 @@ async def caller_of_request(
 
 async def counted_caller(request: Request, serving: Serving) -> Caller:
     """The same. Who calls may be known from a request of the last seconds."""
-    kept = serving.known_callers.kept(request.headers.get("authorization"))
+    kept = _known(request.headers.get("authorization"), serving)
     caller = kept or await _asked(request, serving)
     request.state.is_only_known = kept is not None
     request.state.key = str(caller.key_id)
@@ -78,29 +66,38 @@ async def counted_caller(request: Request, serving: Serving) -> Caller:
     return caller
 
 
+def _known(authorization: str | None, serving: Serving) -> Caller | None:
+    if authorization is None:
+        return None
+    if (caller := serving.known_callers.kept(authorization)) is not None:
+        return caller
+    shown = _shown(_token(authorization), serving.installation)
+    return serving.known_callers.kept_with(authorization, shown) if shown is not None else None
+
+
 async def _asked(request: Request, serving: Serving) -> Caller:
     """The caller as the database has it now."""
-    installation, authorization = serving.installation, request.headers.get("authorization")
+    authorization = request.headers.get("authorization")
     token = _token(authorization)
     if authorization is None or token is None:
         raise unauthorized()
-    await serving.guesses.admit(request, installation, token)
+    shown = _shown(token, serving.installation)
     try:
-        caller = await serving.known_callers.look(authorization, token, partial(identify, installation))
+        caller = await _looked_up(request, serving, shown)
     except AccountSuspended as suspended:
         raise Problem(HTTPStatus.FORBIDDEN, str(suspended)) from None
-    match caller:
-        case Refusal.UNKNOWN:
-            serving.guesses.failed(request)
-            raise unauthorized()
-        case Refusal.EXPIRED:
-            raise token_expired()
+    if shown is None or caller is None:
+        raise unauthorized()
+    if shown.is_over(caller.shown_at):
+        raise token_expired()
+    serving.known_callers.keep(authorization, shown, caller)
     return caller
 
 
 class WhoMay:
-    """A dependency: the caller, who has a scope. Problem 401 without a valid key, 403 without the scope. For more than
-    sending and reading, the database is asked, whoever is known: a key that was revoked changes nothing any more."""
+    """A dependency: the caller, who has a scope. Problem 401 without a valid key, 403 without the scope, 429 at a rate
+    of the account. For more than sending and reading, the database is asked then, whoever is known: a key that was
+    revoked changes nothing any more."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -111,11 +108,12 @@ class WhoMay:
         serving: Shared,
         caller: Annotated[Caller, Depends(caller_of_request)],
     ) -> Caller:
-        if request.state.is_only_known and self.scope not in {Scope.SEND, Scope.READ}:
-            caller = await _asked(request, serving)
         check_scope(caller, self.scope)
         if (rates := _RATES.get(self.scope)) is not None:
             await serving.rates.charge(caller, rates)
+        if request.state.is_only_known and self.scope not in {Scope.SEND, Scope.READ}:
+            caller = await _asked(request, serving)
+            check_scope(caller, self.scope)
         return caller
 
 
@@ -184,67 +182,58 @@ def _by_key(caller: Annotated[Caller, Depends(caller_of_request)], call: Annotat
 By = Annotated[ApiKey, Depends(_by_key)]
 
 
-def identify(installation: Installation, token: str) -> Caller | Refusal:
-    """The caller that the token of an `Authorization` header identifies: a key, or an access token. A session is not
-    accepted here: it does not expire and is sent in queries, which others log. Raises AccountSuspended."""
-    return _caller_of_token(installation, token) if ":" not in token else Refusal.UNKNOWN
-
-
 async def caller_of_session(request: Request, serving: Serving, session: str) -> Caller | None:
     """The caller that a session identifies. Raises Problem 429 and AccountSuspended."""
-    return await _shown_by(request, serving, session, serving.sessions, _caller_of_session)
+    claims = serving.installation.token_mint.read(session) if ":" in session else None
+    return await _counted(request, serving, Shown(claims.key_id, None) if claims is not None else None)
 
 
 async def caller_of_client(request: Request, serving: Serving, shown: str) -> Caller | None:
     """Who shows a key (its id, a dot, its secret), to get something that stands for it. No token is taken: it may
     expire before what is made with it. Raises Problem 429 and AccountSuspended."""
-    return await _shown_by(request, serving, shown, serving.clients, _caller_of_client)
+    return await _counted(request, serving, shown_by(shown))
 
 
-async def _shown_by(
-    request: Request,
-    serving: Serving,
-    shown: str,
-    looks: SharedLooks[None],
-    identify: Callable[[Installation, str], Caller | None],
-) -> Caller | None:
-    await serving.guesses.admit(request, serving.installation, shown)
-    caller = await looks.look(shown, partial(identify, serving.installation))
-    if caller is None:
-        serving.guesses.failed(request)
-    else:
+async def _counted(request: Request, serving: Serving, shown: Shown | None) -> Caller | None:
+    caller = await _looked_up(request, serving, shown)
+    if caller is not None:
         await serving.rate_limits.charge(caller)
     return caller
 
 
-def _caller_of_session(installation: Installation, session: str) -> Caller | None:
-    found = _caller_of_token(installation, session) if ":" in session else Refusal.UNKNOWN
-    return None if isinstance(found, Refusal) else found
+async def _looked_up(request: Request, serving: Serving, shown: Shown | None) -> Caller | None:
+    """Who shows this, by a look at the database; None if it is not valid. Raises Problem 429 and AccountSuspended."""
+    await serving.guesses.admit(request, serving.installation, shown)
+    ask = partial(_caller, serving.installation)
+    caller = await serving.known_callers.look(shown, ask) if shown is not None else None
+    if caller is None:
+        serving.guesses.failed(request)
+    return caller
 
 
-def _caller_of_client(installation: Installation, shown: str) -> Caller | None:
+def _caller(installation: Installation, shown: Shown) -> Caller | None:
     with installation.transaction() as session:
-        return authenticate(session, shown)
+        if shown.secret is not None:
+            return authenticate(session, str(shown))
+        caller = caller_of_key(session, shown.key_id)
+        if caller is not None and shown.is_over(caller.shown_at):
+            session.rollback()  # this does not count as a use of the key
+        return caller
+
+
+def _shown(token: str | None, installation: Installation) -> Shown | None:
+    """The key that the token of an `Authorization` header shows, or that an access token represents. A session is not
+    accepted here: it does not expire and is sent in queries, which others log."""
+    if token is None or ":" in token:
+        return None
+    claims = installation.token_mint.read(token)
+    return Shown(claims.key_id, None, claims.until) if claims is not None else shown_by(token)
 
 
 def key_in_basic(authorization: str | None) -> str | None:
     """The key (its id, a dot, its secret) in an `Authorization: Basic`; None if there is none."""
     scheme, value = get_authorization_scheme_param(authorization)
     return _from_basic(value) if scheme.lower() == "basic" else None
-
-
-def _caller_of_token(installation: Installation, token: str) -> Caller | Refusal:
-    with installation.transaction() as session:
-        if not token.startswith("at.") and ":" not in token:
-            return authenticate(session, token) or Refusal.UNKNOWN
-        claims = installation.token_mint.read(token)
-        caller = caller_of_key(session, claims.key_id) if claims is not None else None
-        if claims is None or caller is None:
-            return Refusal.UNKNOWN
-        if claims.until is not None and claims.until <= caller.shown_at:
-            session.rollback()  # this does not count as a use of the key
-            return Refusal.EXPIRED
-        return replace(caller, valid_until=min(claims.until or _NEVER, caller.expires_at or _NEVER))
 
 
 def _token(authorization: str | None) -> str | None:

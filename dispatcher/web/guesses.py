@@ -11,7 +11,7 @@ from time import monotonic
 
 from starlette.requests import Request
 
-from dispatcher.accounts.api_keys import Shown, are_valid, shown_by
+from dispatcher.accounts.api_keys import Shown, are_valid
 from dispatcher.installation import Installation
 from dispatcher.web.failed_attempts import PER_MINUTE, FailedAttempts, counted_as
 from dispatcher.web.problems import Problem, busy
@@ -27,12 +27,11 @@ class Guesses:
         self._waiting: list[tuple[Shown, asyncio.Future[bool]]] = []
         self._check: asyncio.Task[None] | None = None
 
-    async def admit(self, request: Request, installation: Installation, token: str) -> None:
-        """Lets a token, session or key (id, dot, secret) be looked at. Raises Problem 429 for one that is not valid, if
-        its address has shown too many of those."""
+    async def admit(self, request: Request, installation: Installation, shown: Shown | None) -> None:
+        """Lets what a request shows (None: nothing that could be valid) be looked at. Raises Problem 429 for what is
+        not valid, if its address has shown too much of that."""
         if not self._failures.seconds_to_wait(_address(request), monotonic()):
             return
-        shown = _shown(installation, token)
         if shown is None or not await self._is_valid(installation, shown):
             self.failed(request)
             raise self._too_many(request)
@@ -75,13 +74,6 @@ class Guesses:
 
 def _address(request: Request) -> str:
     return counted_as(request.client.host if request.client is not None else None)
-
-
-def _shown(installation: Installation, token: str) -> Shown | None:
-    """The key that it stands for, by what can be told without asking the database."""
-    if claims := installation.token_mint.read(token):
-        return Shown(claims.key_id, None)
-    return shown_by(token)
 
 
 def _valid(installation: Installation, shown: list[Shown]) -> list[bool]:

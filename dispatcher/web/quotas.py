@@ -4,7 +4,9 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias
 from uuid import UUID
@@ -45,6 +47,7 @@ class Rates:
     def __init__(self, broker_url: str, defaults: Limits, counts: RequestCounts) -> None:
         self._defaults, self._counts = defaults, counts
         self._shared = RateCounts(broker_url)
+        self._threads = ThreadPoolExecutor(2, "dispatcher-rates")  # no look at the database keeps a lease waiting
         self._leases: dict[tuple[UUID, Together], _Lease] = {}
         self._renewals: dict[tuple[UUID, Together], asyncio.Task[None]] = {}
 
@@ -97,6 +100,7 @@ class Rates:
         return self._shared.used(account, limits)
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False)
         self._shared.close()
 
     def _limits(self, caller: Caller, rates: Together) -> list[tuple[Quota, int]]:
@@ -123,7 +127,8 @@ class Rates:
             size = max(1, min(size, _largest(limits)))
             taken = Taken(_MAX_LEASE, is_counted=False)
             if limits:
-                taken = await asyncio.to_thread(self._take, key[0], limits, size, back=back)
+                take = partial(self._take, key[0], limits, size, back=back)
+                taken = await asyncio.get_running_loop().run_in_executor(self._threads, take)
             now = time.monotonic()
             if is_ahead and old is not None and old.left:
                 if taken.by is not None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -47,6 +48,7 @@ class RateLimits:
             "redis://", connection_pool=self._pool, key_prefix="dispatcher:requests", wrap_exceptions=True
         )
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+        self._threads = ThreadPoolExecutor(2, "dispatcher-limits")  # no look at the database keeps a lease waiting
         self._presence = Presence(partial(log.warning, "requests are not counted: the broker does not answer (%s)"))
         self._largest_lease = max(1, min(_MAX_LEASE, per_minute // 100))
         self._leases: dict[str, _Lease] = {}
@@ -69,6 +71,10 @@ class RateLimits:
                     return
             await self._renewed(key)
 
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
+        self._pool.disconnect()
+
     async def _renewed(self, key: str) -> None:
         """Waits for the key's next lease, which all its requests share."""
         renewal = self._renewals.get(key)
@@ -80,9 +86,10 @@ class RateLimits:
         old, size = self._leases.get(key), 1
         if old is not None and old.until > time.monotonic():  # used up in less than its second
             size = min(old.size * 2, self._largest_lease)
-        wait = await asyncio.to_thread(self.seconds_to_wait, key, size)
+        run = asyncio.get_running_loop().run_in_executor
+        wait = await run(self._threads, self.seconds_to_wait, key, size)
         if wait and size > 1:  # the last ones before the limit
-            size, wait = 1, await asyncio.to_thread(self.seconds_to_wait, key)
+            size, wait = 1, await run(self._threads, self.seconds_to_wait, key)
         if len(self._leases) > _MAX_LEASES:
             self._leases.clear()
         self._leases[key] = _Lease(size, size, time.monotonic() + (wait or _LEASE_SECONDS), wait)

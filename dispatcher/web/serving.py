@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -18,7 +18,7 @@ from dispatcher.web.account_turns import (
     AccountTurns,
 )
 from dispatcher.web.guesses import Guesses
-from dispatcher.web.known_callers import KnownCallers, SharedLooks
+from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
 from dispatcher.web.request_counts import RequestCounts
@@ -32,9 +32,7 @@ class Serving:
         self._make = make
         self._parts: tuple[Installation, RateLimits, Rates] | None = None
         self._lock = Lock()
-        self.known_callers: KnownCallers[Any] = KnownCallers()
-        self.clients: SharedLooks[None] = SharedLooks()  # who show a key for something that stands for it
-        self.sessions: SharedLooks[None] = SharedLooks()
+        self.known_callers = KnownCallers()
         self.guesses = Guesses()
         self.access_log = AccessLog()
         self.counts = RequestCounts()
@@ -74,8 +72,8 @@ class Serving:
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:
-            parts[2].close()
-            parts[0].close()
+            for part in reversed(parts):
+                part.close()
 
     def _begun(self) -> tuple[Installation, RateLimits, Rates]:
         if (parts := self._parts) is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ import requests
 from anyio import to_thread
 from sqlalchemy import Engine
 
-from dispatcher.accounts.api_keys import Scope
+from dispatcher.accounts.api_keys import Scope, Shown
 from dispatcher.api.events import shortcut
 from dispatcher.asgi import create_app
 from dispatcher.db.prepared import Prepared
@@ -22,7 +22,7 @@ from dispatcher.events.waiting_room import WaitingRoom
 from dispatcher.installation import Installation
 from dispatcher.web import authentication, known_callers
 from dispatcher.web.guesses import Guesses
-from dispatcher.web.known_callers import SharedLooks
+from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.middleware import MAX_BODY_BYTES
 from tests.factories import change
 from tests.integration.api.conftest import Api, MakeKey, Restarted
@@ -40,15 +40,15 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tokens for which the database was asked who calls."""
+    """The keys for which the database was asked who calls."""
     asked: list[str] = []
-    identify = authentication.identify
+    ask = authentication._caller
 
-    def noted(installation: Installation, token: str) -> Any:
-        asked.append(token)
-        return identify(installation, token)
+    def noted(installation: Installation, shown: Shown) -> Any:
+        asked.append(str(shown))
+        return ask(installation, shown)
 
-    monkeypatch.setattr(authentication, "identify", noted)
+    monkeypatch.setattr(authentication, "_caller", noted)
     return asked
 
 
@@ -64,21 +64,27 @@ def hold(monkeypatch: pytest.MonkeyPatch, number: int) -> list[object]:
     came: list[object] = []
     admit, all_are_here = Guesses.admit, Event()
 
-    async def admitted(guesses: Guesses, request: Any, installation: Installation, token: str) -> None:
-        await admit(guesses, request, installation, token)
-        came.append(token)
+    async def admitted(guesses: Guesses, request: Any, installation: Installation, shown: Shown) -> None:
+        await admit(guesses, request, installation, shown)
+        came.append(shown)
         if len(came) == number:
             all_are_here.set()
 
-    look = SharedLooks._look
+    look = KnownCallers._look
 
     async def held(looks: Any, *given: Any) -> Any:
         await asyncio.to_thread(all_are_here.wait, 30)
         return await look(looks, *given)
 
     monkeypatch.setattr(Guesses, "admit", admitted)
-    monkeypatch.setattr(SharedLooks, "_look", held)
+    monkeypatch.setattr(KnownCallers, "_look", held)
     return came
+
+
+def tokens_of(key: str, installation: Installation, number: int, after: timedelta = timedelta(minutes=9)) -> list[str]:
+    """Access tokens of this key that end at so many different times."""
+    key_id, end = UUID(key.partition(".")[0]), datetime.now(UTC) + after
+    return [installation.token_mint.access_token(key_id, end + timedelta(seconds=more)) for more in range(number)]
 
 
 def test_requests_are_refused_in_this_order_key_rate_scope_body(
@@ -128,6 +134,43 @@ def test_so_they_do_however_they_write_their_key(
         assert list(threads.map(spelt, range(16))) == [202] * 16
     assert len(came) == 16
     assert len(looks) == 1
+
+
+def test_so_they_do_with_all_tokens_of_their_key_and_each_is_known_then(
+    api: Api, token: str, looks: list[str], installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tokens_of(token, installation, 20)
+    came = hold(monkeypatch, 16)
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda token: api.post_event(EVENT, token=token).status_code, tokens[:16]))
+    assert answers == [202] * 16
+    assert len(came) == 16
+    assert [api.post_event(EVENT, token=token).status_code for token in tokens] == [202] * 20
+    assert looks == [f"{UUID(token.partition('.')[0]).hex}.None"]
+
+
+def test_of_tokens_of_one_key_that_is_known_one_whose_time_is_over_is_still_refused(
+    api: Api, token: str, looks: list[str], installation: Installation
+) -> None:
+    (valid,) = tokens_of(token, installation, 1)
+    (over,) = tokens_of(token, installation, 1, after=timedelta(minutes=-1))
+    assert api.post_event(EVENT, token=valid).status_code == 202
+    refused = api.post_event(EVENT, token=over)
+    assert (refused.status_code, "expired" in refused.headers["WWW-Authenticate"]) == (401, True)
+
+
+def test_who_is_known_and_may_change_nothing_or_not_so_much_costs_no_look(
+    api: Api, make_key: MakeKey, operator: str, looks: list[str], broker: object
+) -> None:
+    reader, manager = (make_key("acme", Scope.READ, scope) for scope in (Scope.SEND, Scope.MANAGE))
+    limits = {"writes_per_minute": 3}
+    assert api.call("PUT", "/v1/accounts/acme/limits", limits, token=operator).status_code == 200
+    for token, statuses in ((reader, [403] * 6), (manager, [404] * 3 + [429] * 3)):
+        assert api.call("GET", "/v1/webhooks", token=token).status_code == 200
+        before = len(looks)
+        answers = [api.call("DELETE", f"/v1/webhooks/{UUID(int=1)}", token=token) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == statuses
+        assert len(looks) - before == statuses.count(404)
 
 
 @pytest.mark.parametrize("path", ["/oauth2/token", "/zipwhip/user/login", "/zipwhip/webhook/list"])

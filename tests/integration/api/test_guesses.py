@@ -50,8 +50,8 @@ WAYS = [by_bearer, by_basic, by_oauth2, by_login, by_session]
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """How often the database was asked about one secret."""
     asked: list[Any] = []
-    identify = authentication.identify
-    monkeypatch.setattr(authentication, "identify", lambda *given: asked.append(given) or identify(*given))
+    ask = authentication._caller
+    monkeypatch.setattr(authentication, "_caller", lambda *given: asked.append(given) or ask(*given))
     return asked
 
 

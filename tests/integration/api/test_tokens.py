@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.installation import Installation
+from dispatcher.web import known_callers
 from tests.factories import change, make_account, rows
 from tests.integration.api.conftest import Api, MakeKey
 
@@ -183,7 +184,11 @@ def test_a_token_is_for_the_account_of_its_key(api: Api, make_key: MakeKey, data
     assert api.post_event({**EVENT, "account": "other"}, token=operators["access_token"]).status_code == 202
 
 
-def test_the_use_of_a_key_is_noted_to_the_minute(api: Api, token: str, database: Engine) -> None:
+def test_the_use_of_a_key_is_noted_to_the_minute(
+    api: Api, token: str, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_callers, "KEPT_SECONDS", 0.0)
+
     def used() -> datetime | None:
         (key,) = rows(database, "SELECT last_used_at FROM dispatcher.api_keys")
         noted: datetime | None = key.last_used_at

@@ -1,8 +1,11 @@
 """A broker inside the test's process, and time that passes when the test says so."""
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from time import sleep
 from typing import Any
 from uuid import uuid4
@@ -33,6 +36,19 @@ def until(condition: Callable[[], object]) -> None:
             return
         sleep(0.001)
     raise AssertionError("it did not happen")
+
+
+async def while_no_thread_is_free(work: Coroutine[Any, Any, None]) -> None:
+    """Does this while all threads of the event loop wait, for a database say."""
+    held = Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    waiting = asyncio.create_task(asyncio.to_thread(held.wait))
+    await asyncio.sleep(0)
+    try:
+        await asyncio.wait_for(work, 5)
+    finally:
+        held.set()
+        await waiting
 
 
 @dataclass(frozen=True, slots=True)

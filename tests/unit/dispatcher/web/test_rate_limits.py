@@ -10,7 +10,7 @@ import pytest
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.web.problems import Problem
 from dispatcher.web.rate_limits import RateLimits
-from tests.unit.dispatcher.conftest import Clock, FakeBroker, until
+from tests.unit.dispatcher.conftest import Clock, FakeBroker, until, while_no_thread_is_free
 
 
 def taken(limits: RateLimits, key: str, requests: int) -> int:
@@ -182,6 +182,12 @@ def test_a_busy_key_asks_the_broker_a_few_times_only(fake_broker: FakeBroker, cl
     clock.go_on(1.1)  # what was left is lost
     assert charged(limits, busy, 1) == 1
     assert asked[-1] == (busy.key_id.hex, 1)
+
+
+def test_a_key_waits_for_nobody_who_waits_for_the_database(fake_broker: FakeBroker, clock: Clock) -> None:
+    limits, busy = RateLimits(fake_broker.url, 1), caller()
+    asyncio.run(while_no_thread_is_free(limits.charge(busy)))
+    assert counted(fake_broker) == 1
 
 
 def test_a_busy_key_has_its_requests_over_all_processes_but_what_one_counted_and_did_not_use(

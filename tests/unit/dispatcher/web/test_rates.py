@@ -13,7 +13,7 @@ from dispatcher.settings.quotas import DEFAULTS, Limits, Quota, limits_of
 from dispatcher.web.problems import Problem
 from dispatcher.web.quotas import EVENT, READ, URL_VERIFICATION, Rates, Together
 from dispatcher.web.request_counts import RequestCounts
-from tests.unit.dispatcher.conftest import Clock, FakeBroker, until
+from tests.unit.dispatcher.conftest import Clock, FakeBroker, until, while_no_thread_is_free
 
 NOTHING: Limits = dict.fromkeys(Quota)
 TO_MIDNIGHT = 16 * 3600  # of the clock's first moment
@@ -240,6 +240,15 @@ def test_the_next_ones_are_counted_before_the_last_are_used_so_that_nobody_waits
     asyncio.run(steadily())
     assert len(waited) <= 2
     assert counted.used(who.account_id or uuid4(), {**NOTHING, Quota.EVENTS_PER_SECOND: 1_000}) is not None
+
+
+def test_an_account_waits_for_nobody_who_waits_for_the_database(
+    fake_broker: FakeBroker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, who = rates(fake_broker, {Quota.EVENTS_PER_SECOND: 1}), caller()
+    asked = asks(counted, monkeypatch)
+    asyncio.run(while_no_thread_is_free(counted.charge(who, EVENT)))
+    assert asked == [1]
 
 
 def test_a_slow_account_is_charged_what_it_uses(fake_broker: FakeBroker, clock: Clock) -> None:
