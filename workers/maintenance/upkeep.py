@@ -3,13 +3,14 @@ and fills in what older versions leave out."""
 # ruff: noqa: S608 - composed of constants
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from time import monotonic
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import Connection, Engine, TextClause, text
+from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
 from dispatcher.db.outages import is_outage
@@ -33,6 +34,7 @@ log = structlog.get_logger("dispatcher.upkeep")
 
 PIECE = 1_000  # rows that one transaction changes
 LOOKED_UP = 20_000  # rows that one look finds
+LONGEST = 500  # of a webhook, of first attempts and of retries: those that have waited longest
 # A run ends well before the next one begins: two at once would leave the sweep no process.
 END_SECONDS, FORGET_SECONDS, REMOVE_SECONDS, FILL_SECONDS, RETAIN_SECONDS = 20, 5, 12, 3, 5
 COUNT_SECONDS, PULSE_SECONDS, BIND_SECONDS = 3, 4, 2
@@ -54,21 +56,34 @@ def _scan(state: State) -> str:
     WHERE d.state = '{state}' AND d.webhook_id > h.webhook_id ORDER BY d.webhook_id LIMIT 1) x)"""
 
 
+def _in_order(what: str, rest: str) -> str:
+    """Of the ready deliveries of a webhook, first attempts or retries, in the order of their index."""
+    return f"""SELECT {what} FROM dispatcher.deliveries d
+    WHERE d.webhook_id = h.webhook_id AND d.state = '{State.READY}' AND d.is_retry = k.is_retry
+    ORDER BY d.due_at {rest}"""
+
+
 # What is over at webhooks that cannot be claimed from, and what waits for a retry at deleted ones. Nothing is locked: a
-# look can read many deliveries whose time is not over yet.
-UNCLAIMABLE = text(f"""
-WITH RECURSIVE {_scan(State.READY)}, {_scan(State.WAITING)}
+# look can read many deliveries whose time is not over yet. Of a webhook it reads those that have waited longest, for
+# millions may wait for one that is disabled, and more only if the last of those is over: what ends before older ones is
+# found after them.
+_UNCLAIMABLE = text(f"""
+WITH RECURSIVE {_scan(State.READY)}, {_scan(State.WAITING)}, unclaimable AS MATERIALIZED (
+  SELECT w.id AS webhook_id, w.deleted_at
+  FROM {State.READY} h
+  JOIN dispatcher.webhooks w ON w.id = h.webhook_id
+  JOIN dispatcher.accounts a ON a.id = w.account_id
+  LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
+  WHERE {_IS_UNCLAIMABLE})
 SELECT d.id::text
-FROM {State.READY} h
-JOIN dispatcher.webhooks w ON w.id = h.webhook_id
-JOIN dispatcher.accounts a ON a.id = w.account_id
-LEFT JOIN dispatcher.circuit_breakers g ON g.webhook_id = w.id
+FROM unclaimable h
+CROSS JOIN (VALUES (false), (true)) k(is_retry)
 CROSS JOIN LATERAL (
-  SELECT d.id FROM dispatcher.deliveries d
-  WHERE d.webhook_id = h.webhook_id AND d.state = '{State.READY}'
-    AND (w.deleted_at IS NOT NULL OR d.give_up_at <= now())
-  OFFSET 0) d
-WHERE {_IS_UNCLAIMABLE}
+  ({_in_order("d.id, d.give_up_at", f"LIMIT {LONGEST}")})
+  UNION ALL
+  SELECT * FROM ({_in_order("d.id, d.give_up_at", f"OFFSET {LONGEST} LIMIT {LOOKED_UP}")}) more
+  WHERE h.deleted_at IS NOT NULL OR ({_in_order("d.give_up_at", f"OFFSET {LONGEST - 1} LIMIT 1")}) <= now()) d
+WHERE h.deleted_at IS NOT NULL OR d.give_up_at <= now()
 UNION ALL
 SELECT d.id::text
 FROM {State.WAITING} h
@@ -79,6 +94,8 @@ CROSS JOIN LATERAL (
 WHERE w.deleted_at IS NOT NULL
 LIMIT {LOOKED_UP}
 """)
+# Along the index: what one webhook has, read in any other way and sorted, can be millions.
+_IN_ORDER = text("SET LOCAL enable_bitmapscan = off")
 # The piece is found by its ids alone, then changed by its rows' places: they are locked, so they stay there. So no plan
 # reads anything else, whatever its statistics say.
 END = text(f"""
@@ -162,6 +179,12 @@ def upkeep(
     return done
 
 
+def unclaimable(connection: Connection | Session) -> Sequence[str]:
+    """The ids of deliveries that nobody can attempt any more, as one look finds them."""
+    connection.execute(_IN_ORDER)
+    return connection.scalars(_UNCLAIMABLE).all()
+
+
 def _make_partitions(engine: Engine, clock: Clock) -> dict[str, int]:
     partitions = create_partitions(engine, clock())
     return {"partitions": partitions.made, "partitions_left": partitions.left}
@@ -187,7 +210,7 @@ def _end_unclaimable(engine: Engine, counts: Counts, until: float, *, circuit_br
     ended = 0
     while True:
         with engine.connect() as connection:
-            ids = connection.scalars(UNCLAIMABLE).all()
+            ids = unclaimable(connection)
         before = ended
         for first in range(0, len(ids), PIECE):
             if monotonic() >= until:

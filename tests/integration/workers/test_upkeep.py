@@ -30,7 +30,7 @@ from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, the_notice, webhook_with_contact
 from tests.many_rows import make_many, make_many_open, reading_less_than
 from workers.maintenance import upkeep
-from workers.maintenance.upkeep import LOOKED_UP, PIECE
+from workers.maintenance.upkeep import LONGEST, LOOKED_UP, PIECE
 
 
 class Ran(NamedTuple):
@@ -149,7 +149,7 @@ def test_what_waits_for_a_retry_at_a_deleted_webhook_ends_at_once_and_at_a_disab
     change_webhook(database, settings, deleted, "delete")
     change_webhook(database, settings, disabled, "disable")
     with Session(database) as session, reading_less_than(10 * PIECE, session, "deliveries"):
-        assert len(session.scalars(upkeep.UNCLAIMABLE).all()) == 2 * PIECE + 1
+        assert len(upkeep.unclaimable(session)) == 2 * PIECE + 1
     with statements(settings) as ran:
         assert upkeep_once(settings)["ended"] == 2 * PIECE + 1
     assert max(one.rows for one in ran if "UPDATE" in one.text) == PIECE
@@ -164,15 +164,28 @@ def test_what_waits_for_a_retry_at_a_deleted_webhook_ends_at_once_and_at_a_disab
     }
 
 
-def test_what_waits_on_for_a_disabled_webhook_is_not_read_again_for_each_piece(
+def test_of_what_waits_on_for_a_disabled_webhook_little_is_read_and_not_again_for_each_piece(
     database: Engine, settings: Settings
 ) -> None:
     webhook = store(database, settings, 0, OVER)
     make_many_open(database, webhook.id, 20_000)
+    with Session(database) as session, reading_less_than(3 * LONGEST, session, "deliveries"):
+        assert upkeep.unclaimable(session) == []
     make_many_open(database, webhook.id, 3 * PIECE, give_up_in=timedelta(seconds=-1))
+    oldest = "UPDATE dispatcher.deliveries SET due_at = now() - interval '1 hour' WHERE give_up_at < now()"
+    change(database, oldest)
     with statements(settings) as ran:
         assert upkeep_once(settings)["ended"] == 3 * PIECE
     assert sum("WITH RECURSIVE" in one.text for one in ran) == 1
+
+
+def test_what_ends_before_many_that_wait_longer_is_ended_after_them(database: Engine, settings: Settings) -> None:
+    webhook = store(database, settings, 0, OVER)
+    make_many_open(database, webhook.id, LONGEST)
+    make_many_open(database, webhook.id, 1, give_up_in=timedelta(seconds=-1))
+    assert upkeep_once(settings)["ended"] == 0
+    change(database, "UPDATE dispatcher.deliveries SET give_up_at = now()")
+    assert upkeep_once(settings)["ended"] == LONGEST + 1
 
 
 def test_ending_a_piece_reads_no_more_than_the_piece(database: Engine, settings: Settings) -> None:
@@ -183,7 +196,7 @@ def test_ending_a_piece_reads_no_more_than_the_piece(database: Engine, settings:
         " WHERE id = ANY(ARRAY(SELECT id FROM dispatcher.deliveries ORDER BY id LIMIT 5000))",
     )
     with Session(database) as session:
-        ids = session.scalars(upkeep.UNCLAIMABLE).all()
+        ids = upkeep.unclaimable(session)
         for table, piece in (("deliveries", ids[:50]), ("events", ids[50:100])):
             with reading_less_than(1_000, session, table):
                 assert session.execute(upkeep.END, {"ids": array(piece)}).rowcount == 50
@@ -192,7 +205,7 @@ def test_ending_a_piece_reads_no_more_than_the_piece(database: Engine, settings:
 def test_what_is_enabled_meanwhile_is_not_ended(database: Engine, settings: Settings) -> None:
     webhook = store(database, settings, 2, OVER)
     with database.begin() as connection:
-        ids = connection.scalars(upkeep.UNCLAIMABLE).all()
+        ids = upkeep.unclaimable(connection)
     change_webhook(database, settings, webhook, "enable")
     with database.begin() as connection:
         assert connection.execute(upkeep.END, {"ids": array(ids)}).rowcount == 0
