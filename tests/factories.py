@@ -139,7 +139,8 @@ def upkeep_once(settings: Settings) -> dict[str, int]:
 def redeliver_more(settings: Settings) -> dict[str, int]:
     """Runs one step of each bulk redelivery."""
     installation = installation_for(settings)
-    return continue_redeliveries(installation.engine, installation.waker, installation.timing, installation.clock)
+    parts = installation.engine, installation.waker, installation.timing, installation.clock
+    return continue_redeliveries(*parts, installation.settings.default_limits)
 
 
 def deliveries(database: Engine) -> list[Row[Any]]:

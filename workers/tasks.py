@@ -111,7 +111,8 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
         worker.note("redeliver")
         installation = worker.installation
         installation.waker.asleep(REDELIVER)  # one that is ordered from now on wakes again
-        return continue_redeliveries(installation.engine, installation.waker, installation.timing, installation.clock)
+        parts = installation.engine, installation.waker, installation.timing, installation.clock
+        return continue_redeliveries(*parts, installation.settings.default_limits)
 
     @task(UPKEEP)
     def upkeep_once(worker: Worker) -> dict[str, int]:

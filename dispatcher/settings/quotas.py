@@ -77,6 +77,12 @@ def limit_of(quota: Quota, own: object, defaults: Limits) -> int | None:
     return defaults[quota]
 
 
+def stored_limit_reached(stored: int | None, own: object, defaults: Limits) -> int | None:
+    """The limit of an account that has stored as many bytes as it may; None if there is room."""
+    limit = limit_of(Quota.STORED_BYTES, own, defaults) if stored else None
+    return limit if limit is not None and stored is not None and stored >= limit else None
+
+
 def limits_of(own: object, defaults: Limits) -> dict[Quota, int | None]:
     """All of them."""
     return {quota: limit_of(quota, own, defaults) for quota in Quota}

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.rate_counts import RateCounts, Taken
-from dispatcher.settings.quotas import KINDS, Limits, Quota, limit_of, too_many
+from dispatcher.settings.quotas import KINDS, Limits, Quota, limit_of, stored_limit_reached, too_many
 from dispatcher.web.problems import Problem, busy
 from dispatcher.web.request_counts import RequestCounts
 
@@ -90,10 +90,9 @@ class Rates:
 
     def check_stored(self, caller: Caller) -> None:
         """Raises Problem 429 if the account has stored as much as it may."""
-        if caller.account_id is not None and caller.stored_bytes:
-            limit = limit_of(Quota.STORED_BYTES, caller.limits, self._defaults)
-            if limit is not None and caller.stored_bytes >= limit:
-                raise self._too_many((Quota.STORED_BYTES, limit), _STORED_SECONDS)
+        limit = stored_limit_reached(caller.stored_bytes, caller.limits, self._defaults)
+        if limit is not None:
+            raise self._too_many((Quota.STORED_BYTES, limit), _STORED_SECONDS)
 
     def used(self, account: UUID, limits: Limits) -> Mapping[Quota, int]:
         """How much of each rate that has a limit is used at this moment. Nothing while the broker is away."""

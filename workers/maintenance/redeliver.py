@@ -23,6 +23,7 @@ from dispatcher.deliveries.opening import one_of, open_missing
 from dispatcher.deliveries.redelivery import reopen
 from dispatcher.deliveries.selection import UNSUCCESSFUL, Selection, in_range, selected
 from dispatcher.producer import Clock
+from dispatcher.settings.quotas import Limits, stored_limit_reached
 from dispatcher.wake import REDELIVER, Waker
 from schedules.pace import room, used_up
 from schedules.timing import Timing
@@ -38,19 +39,24 @@ _NOWHERE = UUID(int=0)
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:order, 0))")
 
 
-def continue_redeliveries(engine: Engine, waker: Waker, timing: Timing, clock: Clock) -> dict[str, int]:
-    """Runs one step of each open bulk redelivery, except those of suspended accounts, for a bounded time: those that
-    have waited longest for a step come first. One that cannot be read is cancelled. A step that fails otherwise does
+def continue_redeliveries(
+    engine: Engine, waker: Waker, timing: Timing, clock: Clock, defaults: Limits
+) -> dict[str, int]:
+    """Runs one step of each open bulk redelivery, except those of accounts that are suspended or have stored as much as
+    they may, for a bounded time: those that have waited longest for a step come first. `defaults` are the
+    installation's limits. One that cannot be read is cancelled. A step that fails otherwise does
     not keep the others from theirs; its error is raised after them. While any is open, it sends a wake that calls it
     again within a second; the periodic task is for when that wake is lost. Returns how many it redelivered, and how
     many are open."""
     until = monotonic() + RUN_SECONDS
     with Session(engine) as session:
-        query = select(BulkRedelivery.id).join(Account, Account.id == BulkRedelivery.account_id)
-        query = query.where(*OPEN, Account.suspended_at.is_(None))
-        identifiers = session.scalars(
-            query.order_by(BulkRedelivery.unended_steps, BulkRedelivery.used_until, BulkRedelivery.id)
-        ).all()
+        query = select(BulkRedelivery.id, Account.stored_bytes, Account.limits).where(*OPEN)
+        query = query.join(Account, Account.id == BulkRedelivery.account_id).where(Account.suspended_at.is_(None))
+        query = query.order_by(BulkRedelivery.unended_steps, BulkRedelivery.used_until, BulkRedelivery.id)
+        found = session.execute(query).all()
+    identifiers = [
+        identifier for identifier, stored, own in found if stored_limit_reached(stored, own, defaults) is None
+    ]
     redelivered, errors = 0, []
     for identifier in identifiers:
         try:

@@ -500,3 +500,15 @@ def test_of_very_many_an_order_reads_no_more_than_it_counts(
         with Session(database) as session:
             found = count(session, find_account(session, "acme"), Selection(**wanted))
         assert (found.matched, found.is_complete) == (1_000, False)
+
+
+def test_of_an_account_that_has_stored_as_much_as_it_may_an_order_waits_for_room(
+    database: Engine, settings: Settings
+) -> None:
+    make_webhook(database, settings, url="http://127.0.0.1:9/")
+    discarded(database, 2)
+    ordered(database)
+    change(database, "UPDATE dispatcher.accounts SET stored_bytes = 7, limits = '{\"stored_bytes\": 7}'")
+    assert redeliver_more(settings) == {"redelivered": 0, "open": 0}
+    change(database, "UPDATE dispatcher.accounts SET stored_bytes = 6")
+    assert redeliver_more(settings)["redelivered"] == 2
