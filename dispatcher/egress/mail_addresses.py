@@ -18,11 +18,13 @@ def mail_address(text: str, display_name: str = "") -> Address | None:
     # Only what is short is parsed: the parser goes one call deeper with each bracket. `=?` begins an encoded word.
     if len(text) > MAX_ADDRESS or not text.isascii() or not text.isprintable() or "=?" in text:
         return None
+    if not is_name(text.partition("@")[2].lower()):  # an address in brackets, which the parser fails at if it is cut
+        return None
     try:
         address = Address(display_name, addr_spec=text)
     except (ValueError, MessageError, IndexError):
         return None
-    if not address.username or address.addr_spec != text or not is_name(address.domain.lower()):
+    if not address.username or address.addr_spec != text:
         return None
     return None if address.username[0] in _ODD_BEGINNINGS or _ODD & set(address.username) else address
 

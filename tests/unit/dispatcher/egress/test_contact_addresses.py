@@ -34,6 +34,8 @@ def test_an_address_that_mail_can_go_to_is_taken(address: str) -> None:
         '"a b"@example.com', "a b@example.com", "a@b@example.com", "a..b@example.com", ".a@example.com", "a@", "@x.com",
         "", "a", "Ops <ops@example.com>", "ops@example.com, b@example.com", "a@example.com\n", "a\r\nBcc:b@example.com",
         "ö@example.com", "a@exämple.com", "=?utf-8?q?a?=@example.com", f"{'a' * 65}@example.com", f"a@{'b' * 250}.com",
+        # what Python's parser fails at
+        "a@[", "a@[ ", "a@[1.2.3.4\\", '"a@[ "@example.com', "a@[ @example.com",
     ],
 )  # fmt: skip
 def test_any_other_is_refused(address: str) -> None:
