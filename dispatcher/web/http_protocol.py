@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD_BYTES = 64 * 1024
 MAX_URL_BYTES = 8 * 1024  # each escape in it costs as much as many bytes
 MAX_HEADERS = 100  # they are looked through again and again; as many trailers
+MAX_PARAMETERS = 100  # of a URL: each costs as much as many bytes
 NO_SNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for anything but what it says it is
 HEAD_SECONDS = 10.0  # for a head, from its first byte or the connection's beginning, whatever comes meanwhile
 UNREAD_SECONDS = 30.0  # in which a client must take some of an answer
@@ -19,7 +20,7 @@ _MOST_WAITING = 16  # requests of one connection, sent before the answers to tho
 
 class DispatcherHttpProtocol(HttpToolsProtocol):
     """Refuses a request whose head does not end within 64 KiB, because it is kept in memory until it does, or has a
-    long URL or many headers: anybody can send those, and the event loop takes them apart.
+    long URL, many parameters or many headers: anybody can send those, and the event loop takes them apart.
 
     While a request is served, whoever serves it bounds the time that its body takes. At all other times a
     connection has `HEAD_SECONDS` to come up with the next head, once anything was sent on it, and uvicorn closes it if
@@ -49,6 +50,8 @@ class DispatcherHttpProtocol(HttpToolsProtocol):
         self.url += url
         if len(self.url) > MAX_URL_BYTES:
             self._refuse("The URL of the request is too long.")
+        if self.url.count(b"&") >= MAX_PARAMETERS:
+            self._refuse("The URL of the request has too many parameters.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As its parent's, which is not called: there are many headers."""

@@ -14,6 +14,8 @@ from dispatcher.events.event import MAX_TEXT
 from dispatcher.web.authentication import caller_of_request
 from dispatcher.web.problems import MAX_ERRORS, invalid
 
+_COMPARED = 3  # names of which the nearest is sought: it is compared with all that there are
+
 
 async def known_parameters_only(
     request: Request,
@@ -37,15 +39,15 @@ def refused_parameters(
         if name in seen:
             refused.setdefault(name, "is given more than once")
         elif name not in parameters and len(refused) < MAX_ERRORS:
-            refused[name] = _reason(name[:MAX_TEXT], parameters, members)
+            refused[name] = _reason(name[:MAX_TEXT], parameters, members, compare=len(refused) < _COMPARED)
         seen.add(name)
     return [(name[:MAX_TEXT] or "query", reason) for name, reason in refused.items()]
 
 
-def _reason(name: str, parameters: Collection[str], members: Collection[str]) -> str:
+def _reason(name: str, parameters: Collection[str], members: Collection[str], *, compare: bool) -> str:
     if name in members:
         return "is not known in the query: it is a member of the body"
-    match get_close_matches(name.lower(), [*parameters, *members], n=1):
+    match get_close_matches(name.lower(), [*parameters, *members], n=1) if compare else []:
         case [nearest] if nearest in parameters:
             return f"is not known: the nearest is `{nearest}`"
         case [nearest]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.web.http_protocol import MAX_HEADERS, MAX_URL_BYTES
+from dispatcher.web.http_protocol import MAX_HEADERS, MAX_PARAMETERS, MAX_URL_BYTES
 from tests import hostile_values
 from tests.factories import rows
 from tests.hostile_values import steering
@@ -133,6 +133,16 @@ def test_a_long_url_is_refused_before_it_is_taken_apart(api: Api, path: bytes) -
         expected = b"404" if path.startswith(b"/contact") and status == b"401" else status
         assert answer.split(b" ", 2)[1] == expected
     assert answer.endswith(b"The URL of the request is too long.")
+
+
+@pytest.mark.parametrize("path", [b"/healthz?", b"/zipwhip/webhook/list?", b"/contact?"])
+def test_of_many_parameters_the_hundred_and_first_ends_the_request(api: Api, path: bytes) -> None:
+    """Whether they have names, and whoever asks."""
+    for number, refused in ((MAX_PARAMETERS, False), (MAX_PARAMETERS + 1, True)):
+        url = path + b"&".join([b"a="] * (number - 1) + [b""])
+        answer = raw_exchange(api, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.endswith(b"The URL of the request has too many parameters.") is refused
+        assert (answer.split(b" ", 2)[1] == b"400") is refused
 
 
 def test_of_many_headers_the_hundred_and_first_ends_the_request(api: Api) -> None:

@@ -1,5 +1,7 @@
 """A query that holds what its route does not know is refused before any effect; others' protocols pass it over."""
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.asgi import app
 from dispatcher.db.models import Base
 from dispatcher.settings import Settings
+from dispatcher.web import query_parameters
 from tests.factories import deliveries, make_quarantined_notice, make_recipient, make_webhook, rows
 from tests.hostile_values import steering
 from tests.integration.api.conftest import Api, MakeKey, errors
@@ -130,6 +133,22 @@ def test_of_very_many_the_first_are_reported_in_harmless_form(api: Api, manager:
     assert answer.content.isascii()
     assert not steering(answer.text, allowed="")
     assert max(len(error["field"]) for error in answer.json()["errors"]) <= 255
+
+
+def test_of_very_many_the_nearest_is_sought_for_the_first_alone(
+    api: Api, manager: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def near(name: str, known: Collection[str], n: int) -> list[str]:
+        compared.append(name)
+        return get_close_matches(name, known, n)
+
+    monkeypatch.setattr(query_parameters, "get_close_matches", near)
+    answer = api.call("GET", f"/v1/events?limt=1&{'&'.join(f'limit{number}' for number in range(90))}", token=manager)
+    reasons = list(errors(answer).values())
+    assert reasons == ["is not known: the nearest is `limit`"] * 3 + ["is not known"] * 17
+    assert compared == ["limt", "limit0", "limit1"]
 
 
 def test_a_request_that_is_refused_for_its_query_is_logged_with_its_key(
