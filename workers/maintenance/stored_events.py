@@ -12,12 +12,16 @@ from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
+from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Engine, TextClause, text
+from sqlalchemy.exc import OperationalError
 
 from dispatcher.ids import first_id_at
 
 PIECE = 10_000  # events or requests that one transaction counts
 SETTLED = 1_000  # accounts that one transaction changes
+WAITED_FOR = 10  # accounts in one run whose rows others have locked: their customers may do that all the time
+LOCK_TIMEOUT = "900ms"  # for each of them; those who come later queue up behind
 # Ids are made before the commit: later ones than this may still come before others.
 LATE = timedelta(minutes=1)
 LATE_REQUESTS = timedelta(minutes=2)  # made before the request is sent, which may take a minute with its batch
@@ -73,7 +77,7 @@ DELETE FROM dispatcher.stored_events
 WHERE week < (SELECT coalesce(
   (SELECT {_week("id")} FROM (SELECT id FROM dispatcher.events ORDER BY id LIMIT 1) first), 2147483647))
 """)
-# An account that somebody has locked is settled by the next run.
+# Returns some of the accounts that somebody has locked.
 _SETTLE = text(f"""
 WITH differ AS MATERIALIZED (
   SELECT a.id, coalesce(s.bytes, 0) AS bytes
@@ -82,8 +86,15 @@ WITH differ AS MATERIALIZED (
     ON s.account_id = a.id
   WHERE coalesce(a.stored_bytes, 0) <> coalesce(s.bytes, 0) LIMIT {SETTLED}),
 locked AS MATERIALIZED (
-  SELECT a.id, d.bytes FROM dispatcher.accounts a JOIN differ d USING (id) FOR NO KEY UPDATE OF a SKIP LOCKED)
-UPDATE dispatcher.accounts a SET stored_bytes = least(l.bytes, 9223372036854775807) FROM locked l WHERE a.id = l.id
+  SELECT a.id, d.bytes FROM dispatcher.accounts a JOIN differ d USING (id) FOR NO KEY UPDATE OF a SKIP LOCKED),
+settled AS (
+  UPDATE dispatcher.accounts a SET stored_bytes = least(l.bytes, 9223372036854775807) FROM locked l WHERE a.id = l.id)
+SELECT id FROM differ WHERE id NOT IN (SELECT id FROM locked) ORDER BY random() LIMIT {WAITED_FOR}
+""")
+_SETTLE_ONE = text("""
+UPDATE dispatcher.accounts SET stored_bytes = least(9223372036854775807, (
+  SELECT coalesce(sum(bytes), 0) FROM dispatcher.stored_events WHERE account_id = :account))
+WHERE id = :account
 """)
 
 
@@ -95,8 +106,21 @@ def count_stored(engine: Engine, now: datetime, until: float) -> dict[str, int]:
     with engine.begin() as connection:
         connection.execute(_FORGET)
     with engine.begin() as connection:
-        connection.execute(_SETTLE)
+        locked = connection.scalars(_SETTLE).all()
+    for account in locked:
+        _settle(engine, account)
     return {"events_counted": events, "requests_counted": requests}
+
+
+def _settle(engine: Engine, account: UUID) -> None:
+    """Settles an account that others lock, when it is its turn. One that they do not let go is left to the next run."""
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(_SETTLE_ONE, {"account": account})
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
 
 
 def _count_to(engine: Engine, column: str, count: TextClause, last: UUID, until: float) -> int:

@@ -1,8 +1,11 @@
 """What the events of each account take is counted by upkeep, each event and request once, and forgotten with its
 week."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 
 import pytest
 from sqlalchemy import Engine
@@ -44,8 +47,6 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counted(database: Engine, until: float | None = None) -> int:
-    from time import monotonic  # noqa: PLC0415
-
     ends = monotonic() + LONG if until is None else until
     return count_stored(database, datetime.now(UTC), ends)["events_counted"]
 
@@ -158,7 +159,10 @@ def locked_while(database: Engine, lock: str, do: Callable[[], object]) -> None:
         do()
 
 
-def test_it_waits_for_nobody_and_makes_up_for_it_later(database: Engine) -> None:
+def test_what_is_locked_for_long_is_left_and_made_up_for_later(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_events, "LOCK_TIMEOUT", "50ms")
     make_account(database)
     send(1)
     locked_while(database, "SELECT 1 FROM dispatcher.accounts FOR UPDATE", lambda: counted(database))
@@ -168,6 +172,26 @@ def test_it_waits_for_nobody_and_makes_up_for_it_later(database: Engine) -> None
     assert stored(database) == {"acme": 100 + EVENT_BYTES}
     assert counted(database) == 1
     assert stored(database) == {"acme": 2 * (100 + EVENT_BYTES)}
+
+
+def test_an_account_whose_row_is_locked_again_and_again_is_settled_all_the_same(database: Engine) -> None:
+    make_account(database)
+    send(1)
+    ended = threading.Event()
+
+    def lock_again(_: int) -> None:
+        while not ended.is_set():
+            locked_while(database, "SELECT 1 FROM dispatcher.accounts FOR UPDATE", lambda: sleep(0.02))
+
+    with ThreadPoolExecutor(4) as threads:
+        locking = threads.map(lock_again, range(4))  # it passes from one to the next
+        try:
+            sleep(0.1)
+            assert counted(database) == 1
+            assert stored(database) == {"acme": 100 + EVENT_BYTES}
+        finally:
+            ended.set()
+        assert list(locking) == [None] * 4
 
 
 def test_upkeep_does_it(database: Engine, settings: Settings) -> None:
