@@ -76,7 +76,7 @@ class RequestIds:
                     "request_id": request_id,
                     "method": scope["method"],
                     # The query is left out: it may contain a URL to search for, or a session.
-                    "path": quote(scope["path"])[:_LOGGED_PATH],
+                    "path": quote(scope["path"][:_LOGGED_PATH])[:_LOGGED_PATH],
                     "status": status,
                     "ms": round(seconds * 1000, 1),
                     "key": state.get("key"),

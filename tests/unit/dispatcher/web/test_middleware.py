@@ -3,22 +3,30 @@
 import asyncio
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from dispatcher.web.middleware import RequestIds
+from dispatcher.web import middleware
+from dispatcher.web.access_log import AccessLog
+from dispatcher.web.middleware import HELD_BYTES, RequestIds
 from tests.hostile_values import steering
 
 BIDI = "\u202e"
 
 
-def answered(content_type: bytes, *pieces: bytes, fails: bool = False, length: bytes | None = None) -> list[Message]:
-    return asyncio.run(sent_for(content_type, *pieces, fails=fails, length=length))
+def answered(content_type: bytes, *pieces: bytes, **more: Any) -> list[Message]:
+    return asyncio.run(sent_for(content_type, *pieces, **more))
 
 
 async def sent_for(
-    content_type: bytes, *pieces: bytes, fails: bool = False, length: bytes | None = None
+    content_type: bytes,
+    *pieces: bytes,
+    fails: bool = False,
+    length: bytes | None = None,
+    path: str = "/",
+    log: AccessLog | None = None,
 ) -> list[Message]:
     """What a server is told to send for an application's answer in these pieces, which may fail after them."""
 
@@ -39,8 +47,8 @@ async def sent_for(
     async def receive() -> Message:
         raise AssertionError("nothing is read")
 
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    await RequestIds(application)(scope, receive, send)
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "headers": []}
+    await RequestIds(application, log)(scope, receive, send)
     return sent
 
 
@@ -100,3 +108,24 @@ def test_json_that_fails_before_it_is_whole_is_an_answer_to_a_defect() -> None:
 
 def test_an_answer_whose_first_piece_is_sent_stays_as_it_is_when_it_fails() -> None:
     assert [message.get("status") for message in answered(b"text/plain", b"one", fails=True)] == [200, None]
+
+
+def test_a_large_answer_in_one_piece_has_an_empty_one_behind_it_for_which_the_server_waits() -> None:
+    for content_type in (b"application/json", b"text/html"):
+        for size, pieces in ((HELD_BYTES, [HELD_BYTES]), (HELD_BYTES + 1, [HELD_BYTES + 1, 0])):
+            _, *sent = answered(content_type, b"1" * size, length=b"%d" % size)
+            assert [len(message.get("body", b"")) for message in sent] == pieces
+            assert [message.get("more_body", False) for message in sent] == [True] * (len(pieces) - 1) + [False]
+
+
+def test_of_a_long_path_only_what_is_logged_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    escaped, logged = list[str](), list[dict[str, object]]()
+
+    class Log(AccessLog):
+        def add(self, fields: dict[str, object]) -> None:
+            logged.append(fields)
+
+    monkeypatch.setattr(middleware, "quote", lambda text: escaped.append(text) or quote(text))
+    answered(b"text/plain", b"one", path="/\u00e9" * 4_000, log=Log())
+    assert [fields["path"] for fields in logged] == ["/%C3%A9" * 28 + "/%C3"]
+    assert sum(map(len, escaped)) <= 200
