@@ -123,8 +123,16 @@ async def sender(caller: "Sender", serving: Shared) -> Caller:
     return caller
 
 
-async def _sending_many(caller: "SenderOfOne", serving: Shared) -> AsyncIterator[Caller]:
-    """A dependency: who may send one event at least, when it is the account's turn, before the body is read."""
+async def _receipts_sent(caller: "SenderOfOne", serving: Shared) -> AsyncIterator[Caller]:
+    """A dependency: who may send one event at least, when few answers about many events are not sent yet."""
+    async with serving.unsent_batch_turns.turn(caller.account_id):
+        yield caller
+
+
+async def _sending_many(
+    caller: Annotated[Caller, Depends(_receipts_sent, scope="request")], serving: Shared
+) -> AsyncIterator[Caller]:
+    """A dependency: the same when it is the account's turn, before the body is read. The answer is sent after that."""
     async with serving.batch_turns.turn(caller.account_id):
         yield caller
 

@@ -30,7 +30,7 @@ class Guesses:
     async def admit(self, request: Request, installation: Installation, shown: Shown | None) -> None:
         """Lets what a request shows (None: nothing that could be valid) be looked at. Raises Problem 429 for what is
         not valid, if its address has shown too much of that."""
-        if not self._failures.seconds_to_wait(_address(request), monotonic()):
+        if not self._failures.seconds_to_wait(address_of(request), monotonic()):
             return
         if shown is None or not await self._is_valid(installation, shown):
             self.failed(request)
@@ -38,14 +38,14 @@ class Guesses:
 
     def failed(self, request: Request) -> None:
         """Counts one that was not valid."""
-        self._failures.add(_address(request), monotonic())
+        self._failures.add(address_of(request), monotonic())
 
     def forget(self) -> None:
         """Forgets all failures."""
         self._failures.forget()
 
     def _too_many(self, request: Request) -> Problem:
-        seconds = self._failures.seconds_to_wait(_address(request), monotonic())
+        seconds = self._failures.seconds_to_wait(address_of(request), monotonic())
         detail = f"more than {PER_MINUTE} requests a minute from this address without a valid key"
         return busy(HTTPStatus.TOO_MANY_REQUESTS, detail, seconds)
 
@@ -72,7 +72,8 @@ class Guesses:
                         answer.set_result(is_valid)
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """What the caller's address is counted as."""
     return counted_as(request.client.host if request.client is not None else None)
 
 

@@ -14,6 +14,7 @@ MAX_PARAMETERS = 100  # of a URL: each costs as much as many bytes
 NO_SNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for anything but what it says it is
 HEAD_SECONDS = 10.0  # for a head, from its first byte or the connection's beginning, whatever comes meanwhile
 UNREAD_SECONDS = 30.0  # in which a client must take some of an answer
+HELD_BYTES = 64 * 1024  # of answers to one connection, until the transport says that its client takes nothing
 MOST_PIECES = 4_000  # of a body, and one for each of its 256 bytes: each costs as much as that
 _MOST_WAITING = 16  # requests of one connection, sent before the answers to those before
 
@@ -139,7 +140,8 @@ def _refusal(status: str, text: str) -> bytes:
 
 
 class _JoinedWrites:
-    """A transport that writes once in each turn of the event loop."""
+    """A transport that writes once in each turn of the event loop, but at once what is large: the transport then says
+    whether the client takes it."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -150,6 +152,8 @@ class _JoinedWrites:
         if not self._unwritten:
             self._loop.call_soon(self._flush)
         self._unwritten.append(data)
+        if len(data) > HELD_BYTES:
+            self._flush()
 
     def close(self) -> None:
         self._flush()

@@ -17,7 +17,7 @@ from dispatcher.events.event import MAX_DATA_BYTES
 from dispatcher.ids import new_id_text
 from dispatcher.masking.terminal import safe_json
 from dispatcher.web.access_log import AccessLog
-from dispatcher.web.http_protocol import MAX_URL_BYTES, NO_SNIFF
+from dispatcher.web.http_protocol import HELD_BYTES, MAX_URL_BYTES, NO_SNIFF
 from dispatcher.web.json_bounds import ValueCount
 from dispatcher.web.problems import Answer, Problem, internal_error
 from dispatcher.web.request_counts import RequestCounts
@@ -120,6 +120,11 @@ class RequestIds:
             if head is not None:
                 await send(head)
                 head = None
+            if len(message.get("body", b"")) > HELD_BYTES and not message.get("more_body", False):
+                # The server waits for a slow client before it takes a message, never after the last one. The request
+                # must not end, nor its account's turn, while the answer is here.
+                await send({**message, "more_body": True})
+                message = {"type": message["type"]}
             await send(message)
 
         try:

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
 
 from dispatcher.errors import ConfigurationError
-from dispatcher.web.serving import serving_of
+from dispatcher.web.serving import PAGE_TURN, serving_of
 
 
 async def own_url(request: Request) -> str:
@@ -34,7 +34,9 @@ def describe_itself(app: FastAPI) -> None:
             app.state.description = json.dumps(document, separators=(",", ":"))
         return Response(f'{{"servers": {servers}, {app.state.description[1:]}', media_type="application/json")
 
-    app.add_route("/openapi.json", openapi, include_in_schema=False)
+    app.add_api_route(
+        "/openapi.json", openapi, methods=["GET", "HEAD"], include_in_schema=False, dependencies=[PAGE_TURN]
+    )
 
 
 async def _own(request: Request, path: str) -> str:

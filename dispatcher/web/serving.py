@@ -1,6 +1,6 @@
 """What the requests of one API process share: the installation that it serves, who calls, and counts of requests."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from threading import Lock
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from dispatcher.web.account_turns import (
     WRITES_AT_ONCE,
     AccountTurns,
 )
-from dispatcher.web.guesses import Guesses
+from dispatcher.web.guesses import Guesses, address_of
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
@@ -39,9 +39,11 @@ class Serving:
         self.unsent_turns = AccountTurns(UNSENT_AT_ONCE, "read")  # until the answer is sent
         self.reading_turns = AccountTurns(READS_AT_ONCE, "read")
         self.writing_turns = AccountTurns(WRITES_AT_ONCE, "change something")
+        self.unsent_batch_turns = AccountTurns(UNSENT_AT_ONCE, "send many events")
         self.batch_turns = AccountTurns(BATCHES_AT_ONCE, "send many events")
         self.large_event_turns = AccountTurns(LARGE_EVENTS_AT_ONCE, "send a large event")
         self.large_events = Room()  # that wait for their turn
+        self.unsent_page_turns = AccountTurns(UNSENT_AT_ONCE, "read a page", owner="address")
 
     @property
     def installation(self) -> Installation:
@@ -101,4 +103,13 @@ async def installation_of(request: Request) -> Installation:
 
 
 Shared = Annotated[Serving, Depends(serving_of)]
+
+
+async def _page(request: Request, serving: Shared) -> AsyncIterator[None]:
+    """For what is large and anybody may read, when few such answers to the caller's address are not sent yet."""
+    async with serving.unsent_page_turns.turn(address_of(request)):
+        yield
+
+
+PAGE_TURN = Depends(_page, scope="request")
 Served = Annotated[Installation, Depends(installation_of)]

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from dispatcher.api.pages.reference import groups_of
 from dispatcher.api.pages.templating import headers, templates
+from dispatcher.web.serving import PAGE_TURN
 
 _HEADERS = headers()
 _LINKS = {"documentation": "docs", "openapi": "openapi.json", "alive": "healthz", "ready": "readyz"}
@@ -29,7 +30,7 @@ def install(app: FastAPI) -> None:
             return JSONResponse({"name": app.title, "version": app.version, "links": links}, headers=varied)
         return HTMLResponse(pages.home, headers=varied)
 
-    @router.get("/docs")
+    @router.get("/docs", dependencies=[PAGE_TURN])
     def get_docs() -> Response:
         return HTMLResponse(pages.docs, headers=_HEADERS)
 

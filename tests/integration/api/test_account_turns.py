@@ -1,16 +1,19 @@
 """Requests of one account that keep threads busy run a few at a time, so that others find threads."""
 
 import asyncio
+import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
-from fastapi import Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Engine
 
@@ -27,6 +30,7 @@ from dispatcher.web.account_turns import (
     UNSENT_AT_ONCE,
     WRITES_AT_ONCE,
 )
+from dispatcher.web.http_protocol import DispatcherHttpProtocol
 from tests.factories import make_account, rows
 from tests.integration.api.conftest import Api, MakeKey
 from tests.integration.workers.notices.scenario import webhook_with_contact
@@ -83,27 +87,78 @@ def most_at_once(api: Api, held: Held, other: str, call: Callable[[], int], expe
     assert held.most == expected
 
 
-@pytest.mark.parametrize("path", ["/v1/webhooks", "/bulksms/v1/webhooks"])
-def test_of_answers_that_nobody_takes_an_account_has_few(
-    api: Api, make_key: MakeKey, other: str, monkeypatch: pytest.MonkeyPatch, path: str
+@pytest.fixture
+def unsent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many connections have something in the server's memory that their clients have not taken."""
+    connections, made = list[DispatcherHttpProtocol](), DispatcherHttpProtocol.connection_made
+
+    def connection_made(self: DispatcherHttpProtocol, transport: asyncio.Transport) -> None:
+        # Between programs of one machine the kernel takes megabytes.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        made(self, transport)
+        connections.append(self)
+
+    monkeypatch.setattr(DispatcherHttpProtocol, "connection_made", connection_made)
+    return lambda: sum(connection.transport.get_write_buffer_size() > 0 for connection in connections)
+
+
+def asked(origin: str, request: bytes) -> socket.socket:
+    """A connection on which a request is sent, and so far nothing read."""
+    place, connection = urlsplit(origin), socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(30)
+    connection.connect((place.hostname, place.port))
+    connection.sendall(request)
+    return connection
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    with connection:
+        return b"".join(iter(partial(connection.recv, 1_000_000), b""))
+
+
+@pytest.mark.parametrize("what", ["an event", "receipts", "/docs", "/openapi.json"])
+def test_of_answers_that_no_client_takes_few_are_in_memory(
+    api: Api, make_key: MakeKey, other: str, unsent: Callable[[], int], what: str
+) -> None:
+    """Of one account, or to one address where nobody needs a key."""
+    token, path, body = make_key("acme", Scope.READ, Scope.SEND), what, b""
+    if what == "an event":
+        event = api.post_event({"type": "a", "data": "x" * 250_000}, token=token).json()
+        path = f"/v1/events/{event['event_id']}"
+    elif what == "receipts":  # of refused events, which name what was refused
+        path, odd = "/v1/events/batch", {f"{number}{'x' * 250}": 1 for number in range(20)}
+        body = json.dumps({"events": [odd] * 60}).encode()
+    head = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}"
+    request = f"{head}\r\nAuthorization: Bearer {token}\r\n\r\n".encode() + body
+    number = UNSENT_AT_ONCE + 4
+    with ThreadPoolExecutor(number) as threads:
+        connections = list(threads.map(asked, [api.origin] * number, [request] * number))
+        try:
+            assert eventually(lambda: unsent() >= UNSENT_AT_ONCE)
+            assert [api.call("GET", "/v1/webhooks", token=other).status_code for _ in range(5)] == [200] * 5
+            assert unsent() == UNSENT_AT_ONCE
+        finally:
+            answers = list(threads.map(read_to_the_end, connections))
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    assert len({len(answer) for answer in answers}) == 1
+
+
+def test_of_lists_that_are_being_sent_piece_by_piece_an_account_has_few(
+    api: Api, make_key: MakeKey, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, held, go_on = make_key("acme", Scope.READ), 0, threading.Event()
+    send_it = StreamingResponse.__call__
 
-    def hold(kind: type[Response]) -> None:
-        send_it = kind.__call__
+    async def sent(self: StreamingResponse, scope: Any, receive: Any, send: Any) -> None:
+        nonlocal held
+        held += 1
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        await send_it(self, scope, receive, send)
 
-        async def sent(self: Response, scope: Any, receive: Any, send: Any) -> None:
-            nonlocal held
-            if (b"authorization", f"Bearer {token}".encode()) in scope["headers"]:
-                held += 1
-                while not go_on.is_set():
-                    await asyncio.sleep(0.01)
-            await send_it(self, scope, receive, send)
-
-        monkeypatch.setattr(kind, "__call__", sent)
-
-    hold(Response)
-    hold(StreamingResponse)
+    monkeypatch.setattr(StreamingResponse, "__call__", sent)
+    path = "/bulksms/v1/webhooks"
     with ThreadPoolExecutor(MANY) as threads:
         calls = [threads.submit(lambda: api.call("GET", path, token=token).status_code) for _ in range(MANY)]
         try:
