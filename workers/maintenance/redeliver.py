@@ -36,6 +36,9 @@ RUN_SECONDS = 3  # a run ends before the next one begins
 MOST_UNENDED = 3  # steps in a row whose process died
 
 _NOWHERE = UUID(int=0)
+_ID, _ACCOUNT, _USED_UNTIL = BulkRedelivery.id, BulkRedelivery.account_id, BulkRedelivery.used_until
+_ROUND = func.row_number().over(partition_by=(_ACCOUNT, BulkRedelivery.unended_steps), order_by=(_USED_UNTIL, _ID))
+_SERVED = func.max(_USED_UNTIL).over(partition_by=_ACCOUNT)
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:order, 0))")
 
 
@@ -43,17 +46,16 @@ def continue_redeliveries(
     engine: Engine, waker: Waker, timing: Timing, clock: Clock, defaults: Limits
 ) -> dict[str, int]:
     """Runs one step of each open bulk redelivery, except those of accounts that are suspended or have stored as much as
-    they may, for a bounded time: those that have waited longest for a step come first. `defaults` are the
-    installation's limits. One that cannot be read is cancelled. A step that fails otherwise does
-    not keep the others from theirs; its error is raised after them. While any is open, it sends a wake that calls it
-    again within a second; the periodic task is for when that wake is lost. Returns how many it redelivered, and how
-    many are open."""
+    they may, for a bounded time: accounts take turns, and of those, and of the orders of each, the one that has waited
+    longest comes first. `defaults` are the installation's limits. One that cannot be read is cancelled. A step that
+    fails otherwise does not keep the others from theirs; its error is raised after them. While any is open, it sends a
+    wake that calls it again within a second; the periodic task is for when that wake is lost. Returns how many it
+    redelivered, and how many are open."""
     until = monotonic() + RUN_SECONDS
     with Session(engine) as session:
         query = select(BulkRedelivery.id, Account.stored_bytes, Account.limits).where(*OPEN)
         query = query.join(Account, Account.id == BulkRedelivery.account_id).where(Account.suspended_at.is_(None))
-        query = query.order_by(BulkRedelivery.unended_steps, BulkRedelivery.used_until, BulkRedelivery.id)
-        found = session.execute(query).all()
+        found = session.execute(query.order_by(BulkRedelivery.unended_steps, _ROUND, _SERVED, _ID)).all()
     identifiers = [
         identifier for identifier, stored, own in found if stored_limit_reached(stored, own, defaults) is None
     ]

@@ -43,11 +43,13 @@ from tests.receiver import Receiver
 from workers.maintenance import redeliver as doing
 
 
-def discarded(database: Engine, number: int, event_type: str = "message.sent", **columns: Any) -> list[UUID]:
-    """So many new deliveries of acme to each webhook, all discarded as rejected; or as `columns` say."""
+def discarded(
+    database: Engine, number: int, event_type: str = "message.sent", account: str = "acme", **columns: Any
+) -> list[UUID]:
+    """So many new deliveries of the account to each webhook, all discarded as rejected; or as `columns` say."""
     known = {delivery.id for delivery in deliveries(database)}
     for _ in range(number):
-        enqueue(event_type, 1, account="acme")
+        enqueue(event_type, 1, account=account)
     new = [delivery.id for delivery in deliveries(database) if delivery.id not in known]
     values = {"state": "discarded", "reason": "rejected", "attempt_count": 3, "schedule_step": 2, **columns}
     sets = ", ".join(f"{name} = :{name}" for name in values)
@@ -355,6 +357,31 @@ def test_of_many_orders_each_has_its_step_in_one_of_the_next_runs(
     for run in (1, 2, 3):
         assert redeliver_more(settings)["open"] == 3
         assert sum(found(database, identifier).redelivered > 0 for identifier in identifiers) == run
+
+
+def test_an_account_with_many_orders_has_no_more_turns_than_another(
+    database: Engine, settings: Settings, webhook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_webhook(database, settings, url="https://example.com/", account="globex")
+    for account in ("acme", "globex"):
+        discarded(database, 10, account=account)
+    of_many = [ordered(database, per_second=1) for _ in range(3)]
+    of_one = ordered(database, "globex", per_second=1)
+    monkeypatch.setattr(doing, "RUN_SECONDS", 0)
+    stepped, run = list[UUID](), doing._run_alone
+
+    def noted(engine: Engine, identifier: UUID, timing: Any) -> int:
+        stepped.append(identifier)
+        return run(engine, identifier, timing)
+
+    monkeypatch.setattr(doing, "_run_alone", noted)
+    for _ in range(2):
+        redeliver_more(settings)
+    assert stepped == [of_many[0], of_one]
+    monkeypatch.setattr(doing, "RUN_SECONDS", 3)
+    redeliver_more(settings)
+    assert stepped.index(of_one, 2) == 3, "the second, after one of the other account"
+    assert {*stepped[2:]} == {*of_many, of_one}
 
 
 def test_what_is_opened_has_its_schedule_in_scaled_time(database: Engine, settings: Settings, webhook: Any) -> None:
