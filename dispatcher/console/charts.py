@@ -4,6 +4,7 @@ each is the same as a table. Pure.
 The only place where markup is put together: everything in it is a number, or escaped.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ _TICKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: its label, which stands below it if it is a round one, and the number of each kind, in the order in which
-    they are stacked."""
+    """One bar: its label, which stands below it if it is a round one, and the number of each kind, in the order in
+    which they are stacked."""
 
     label: str
     counts: Mapping[str, int]
@@ -29,31 +30,35 @@ class Bar:
 
 def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: bool = False) -> Markup:
     """Stacked bars. `says` is for those who do not see them; so many `labels` stand below at most."""
-    most = max((bar.total for bar in series), default=0)
-    step = nice_step(most)
-    top = max(step * -(-most // step), step)
-    floor, high = HEIGHT - FOOT, HEIGHT - FOOT - TOP
-    lines = []
-    for value in range(0, top + 1, step):
-        y = floor - high * value / top
-        lines.append(
-            Markup(
-                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
-            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
-        )
-    paths = _stacked(series, _Area(LEFT, width, floor, high, top))
-    named = [at for at, bar in enumerate(series) if bar.is_round]
-    every = max(1, -(-len(named) // labels))
+    area, grid = _axis(max((bar.total for bar in series), default=0), width)
+    return _drawn([*grid, *_stacked(series, area), *_feet(series, width, labels)], says, width, narrow=narrow)
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """One point in time, labelled as a Bar, and the value of each line; None: there is none."""
+
+    label: str
+    values: Mapping[str, float | None]
+    is_round: bool = True
+
+
+def lines(series: Sequence[Dots], says: str, *, width: int, labels: int, narrow: bool = False) -> Markup:
+    """Lines, with gaps where there is no value. As `bars`."""
+    most = max((value for dots in series for value in dots.values.values() if value is not None), default=0)
+    area, grid = _axis(math.ceil(most), width)
     pitch = (width - LEFT) / max(len(series), 1)
-    feet = [
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, series[at].label
-        )
-        for at in named[every // 2 :: every]
-    ]
-    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        "narrow" if narrow else "wide", width, HEIGHT, says, Markup("").join([*lines, *paths, *feet])
-    )
+    paths = []
+    for kind in series[0].values if series else ():
+        moves, joined = "", False
+        for at, dots in enumerate(series):
+            value = dots.values[kind]
+            if value is not None:
+                x, y = _px(LEFT + pitch * (at + 0.5)), _px(area.floor - area.height * value / area.top)
+                moves += f"L{x} {y}" if joined else f"M{x} {y}h.01"  # so one alone is a dot
+            joined = value is not None
+        paths.append(Markup('<path class="l-{}" d="{}"/>').format(kind, moves))
+    return _drawn([*grid, *paths, *_feet(series, width, labels)], says, width, narrow=narrow)
 
 
 def spark(series: Sequence[Bar], *, width: int = 96, height: int = 22) -> Markup:
@@ -62,6 +67,75 @@ def spark(series: Sequence[Bar], *, width: int = 96, height: int = 22) -> Markup
     paths = _stacked(series, _Area(0, width, height, height, max(most, 1)))
     return Markup('<svg class="spark" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
         width, height, Markup("").join(paths)
+    )
+
+
+def _axis(most: int, width: int) -> "tuple[_Area, list[Markup]]":
+    """Where a chart stands that goes up to `most`, and its lines with their numbers."""
+    step = nice_step(most)
+    top = max(step * -(-most // step), step)
+    floor, high = HEIGHT - FOOT, HEIGHT - FOOT - TOP
+    grid = []
+    for value in range(0, top + 1, step):
+        y = floor - high * value / top
+        grid.append(
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
+            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
+        )
+    return _Area(LEFT, width, floor, high, top), grid
+
+
+def _feet(labels: Sequence[str], pitch: float, most: int) -> list[Markup]:
+    """About so many of the labels, below."""
+    every = max(1, round(len(labels) / most))
+    return [
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, label
+        )
+        for at, label in enumerate(labels)
+        if at % every == every // 2
+    ]
+
+
+def _drawn(parts: Sequence[Markup], says: str, width: int, *, narrow: bool) -> Markup:
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        "narrow" if narrow else "wide", width, HEIGHT, says, Markup("").join(parts)
+    )
+
+
+def _axis(most: int, width: int) -> "tuple[_Area, list[Markup]]":
+    """Where a chart stands that goes up to `most`, and its lines with their numbers."""
+    step = nice_step(most)
+    top = max(step * -(-most // step), step)
+    floor, high = HEIGHT - FOOT, HEIGHT - FOOT - TOP
+    grid = []
+    for value in range(0, top + 1, step):
+        y = floor - high * value / top
+        grid.append(
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
+            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
+        )
+    return _Area(LEFT, width, floor, high, top), grid
+
+
+def _feet(series: Sequence[Bar] | Sequence[Dots], width: int, labels: int) -> list[Markup]:
+    """So many of the round labels at most, below."""
+    named = [at for at, one in enumerate(series) if one.is_round]
+    every = max(1, -(-len(named) // labels))
+    pitch = (width - LEFT) / max(len(series), 1)
+    return [
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, series[at].label
+        )
+        for at in named[every // 2 :: every]
+    ]
+
+
+def _drawn(parts: Sequence[Markup], says: str, width: int, *, narrow: bool) -> Markup:
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        "narrow" if narrow else "wide", width, HEIGHT, says, Markup("").join(parts)
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from dispatcher.accounts.api_keys import Scope
@@ -25,7 +26,7 @@ from dispatcher.web.problems import Problem
 from dispatcher.web.quotas import READ, WRITE
 from dispatcher.web.serving import Shared
 
-__all__ = ["Cursor", "Given", "Managing", "Pages", "Problems", "Reading", "read_cursor", "rendering_of"]
+__all__ = ["Cursor", "Given", "Managing", "Pages", "Problems", "Reading", "Session", "read_cursor", "rendering_of"]
 
 
 def rendering_of(request: Request) -> Rendering:

@@ -13,7 +13,7 @@ from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from dispatcher.console import charts
+from dispatcher.console import charts, figures
 from dispatcher.console.cookies import look_of, zone_of
 from dispatcher.console.kinds import Kind
 from dispatcher.console.static_files import static_files
@@ -95,7 +95,11 @@ def _environment(translations: NullTranslations) -> Environment:
     environment.globals |= {
         "static": {name: file.name for name, file in static_files().items()},
         "bars": charts.bars,
+        "lines": charts.lines,
         "spark": charts.spark,
+        "outcome_bars": figures.outcome_bars,
+        "answer_dots": figures.answer_dots,
+        "hour_bars": figures.hour_bars,
     }
     return environment
 

@@ -52,9 +52,18 @@ class Words:
         day = f"{self.text(local.strftime('%a'))} {local.day} {self.text(local.strftime('%b'))}"
         return f"{day}, {local:%H:%M:%S}" if local.year == today.year else f"{day} {local.year}, {local:%H:%M:%S}"
 
-    def clock(self, at: datetime) -> str:
-        """The hour and minute alone, for what stands below a chart."""
-        return f"{at.astimezone(self.zone):%H:%M}"
+    def tick(self, at: datetime, step: timedelta) -> tuple[str, bool]:
+        """Below a chart whose bars are so far apart: the time, with its day, or the day alone; and whether it is a
+        round one, so that it may stand there."""
+        local = at.astimezone(self.zone)
+        clock = f"{local:%H:%M}"
+        if step >= timedelta(days=1):
+            return f"{local.day} {self.text(local.strftime('%b'))}", True
+        if step >= timedelta(hours=1):
+            return f"{self.text(local.strftime('%a'))} {clock}", local.hour == 0
+        return clock, local.minute == 0 and local.hour % 3 == 0 if step > timedelta(
+            minutes=5
+        ) else local.minute % 15 == 0
 
     def whole(self, at: datetime) -> str:
         """The same in UTC with all its parts, for a tooltip."""

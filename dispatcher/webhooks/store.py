@@ -305,6 +305,11 @@ class Webhooks:
         wanted += [Webhook.account_id == account] if account is not None else []
         return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(50)).all()
 
+    def some(self, identifiers: Iterable[UUID]) -> dict[UUID, Webhook]:
+        """Those of these webhooks that are not deleted, by id, whosever they are."""
+        wanted = Webhook.id.in_(list(identifiers)), Webhook.deleted_at.is_(None)
+        return {webhook.id: webhook for webhook in self._session.scalars(select(Webhook).where(*wanted))}
+
     def owners(self, webhooks: Iterable[Webhook]) -> dict[UUID, Account]:
         """The accounts of these webhooks, by id."""
         wanted = select(Account).where(Account.id.in_({webhook.account_id for webhook in webhooks}))

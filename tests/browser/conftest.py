@@ -21,8 +21,6 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(_MISSING)
     with sync_playwright() as playwright:
         # A sandbox needs a user of its own: root has none.
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         yield browser
         browser.close()

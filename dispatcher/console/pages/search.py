@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_of_webhook
-from dispatcher.console.frame import Pages, Reading
+from dispatcher.console.frame import Pages, Reading, Session
 from dispatcher.console.view import View
 from dispatcher.deliveries.history import get_delivery
 from dispatcher.errors import NotFound

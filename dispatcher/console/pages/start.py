@@ -9,4 +9,4 @@ pages = Pages()
 
 @pages.get("/")
 def get_start(view: Reading) -> Response:
-    return view.goto("/webhooks")
+    return view.goto("/overview")

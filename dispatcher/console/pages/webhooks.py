@@ -1,6 +1,6 @@
 """`/webhooks` and `/webhooks/{id}`: which there are, how they fare, and why one fails."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from uuid import UUID
@@ -9,17 +9,15 @@ from fastapi import Query
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
-from dispatcher.console.charts import Bar
+from dispatcher.console.figures import Span, counts_of
 from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
-from dispatcher.console.words import Words
+from dispatcher.console.looks import looks_of
 from dispatcher.deliveries.history import list_deliveries
 from dispatcher.pulses.reading import bars, series
 from dispatcher.pulses.recent import recent_of
 from dispatcher.pulses.series import Bar as Hour
-from dispatcher.pulses.series import Counts, Point
-from dispatcher.pulses.steps import Step, Times
 from dispatcher.transport.told import told
-from dispatcher.webhooks.contract import Verdict, write_contract
+from dispatcher.webhooks.contract import write_contract
 from dispatcher.webhooks.explanation.reading import explain_health
 from dispatcher.webhooks.health import circuit_state, health_of
 from dispatcher.webhooks.registered import Registered
@@ -40,10 +38,6 @@ class Line:
     registered: Registered
     state: str  # as `chip` of `parts.html` shows it
     hours: Sequence[Hour]  # of the last 24
-
-    @property
-    def chart(self) -> list[Bar]:
-        return [Bar("", {"ok": hour.acknowledged, "wait": hour.temporary, "bad": hour.rejected}) for hour in self.hours]
 
     @property
     def requests(self) -> int:
@@ -103,15 +97,16 @@ def get_webhooks(
 
 
 @pages.get("/webhooks/{webhook_id}")
-def get_webhook(view: Reading, webhook_id: UUID) -> Response:
+def get_webhook(view: Reading, webhook_id: UUID, span: Annotated[Span, Query()] = Span.DAY) -> Response:
     with view.transaction() as session:
         registered = Webhooks(session, view.installation).read(view.caller.account_id, webhook_id, deleted=True)
         health = health_of(session, registered.webhook, read=registered)
         exact, unreadable = view.is_console, registered.unreadable
         sentences = explain_health(session, view.installation, webhook_id, health, unreadable, exact=exact)
-        times = Times.of(view.installation.clock(), step=Step.MINUTES_15)
         recent, now = recent_of(view.installation), view.installation.clock()
-        charted = series(session, recent, webhook_id, times, now, exact=exact)
+        found = looks_of(view.installation).fresh(
+            (webhook_id, span, exact), lambda: series(session, recent, webhook_id, span.times(now), now, exact=exact)
+        )
         deliveries = list_deliveries(session, registered.owner, webhook=webhook_id, limit=RECENT).deliveries
         answer = health.last_answer
         return view.page(
@@ -123,10 +118,11 @@ def get_webhook(view: Reading, webhook_id: UUID) -> Response:
             answered_badly=answer is not None and not 200 <= (answer.status or 0) < 300,
             failure=told(answer.failure, answer.failure_detail, exact=exact) if answer is not None else None,
             sentences=sentences,
-            series=charted,
-            totals=_by_verdict(charted.total),
-            chart=[_bar(point, view.words) for point in charted.points],
             deliveries=deliveries,
+            span=span,
+            spans=list(Span),
+            series=found,
+            counts=counts_of(found.total),
             contract=_not_usual(registered),
         )
 
@@ -136,17 +132,3 @@ def _not_usual(registered: Registered) -> list[tuple[str, object]]:
     if registered.unreadable is not None or registered.webhook.deleted_at is not None:
         return []
     return list(write_contract(registered.contract).items())
-
-
-def _bar(point: Point, words: Words) -> Bar:
-    local = point.starts_at.astimezone(words.zone)
-    return Bar(words.clock(local), _by_verdict(point.counts), is_round=local.minute == 0 and local.hour % 3 == 0)
-
-
-def _by_verdict(counts: Counts) -> Mapping[str, int]:
-    """As charts stack them."""
-    return {
-        "ok": counts.with_verdict(Verdict.ACKNOWLEDGED),
-        "wait": counts.with_verdict(Verdict.TEMPORARY),
-        "bad": counts.with_verdict(Verdict.REJECTED),
-    }

@@ -1,0 +1,66 @@
+"""What many look at at once, read once in five seconds for all of them: so it costs the same however many look on."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+from time import monotonic
+from typing import TypeVar
+
+from dispatcher.diagnosis.oldest_due import Round
+from dispatcher.diagnosis.overview import Overview, read_overview
+from dispatcher.diagnosis.running import reading_engine
+from dispatcher.installation import Installation
+
+FRESH = 5.0  # seconds
+_MOST = 500  # of what is kept: each account that looks has some
+_STATEMENT = 4.0  # seconds that one of the overview's may take
+
+T = TypeVar("T")
+
+
+class Looks:
+    """Of one process."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._engine = reading_engine(installation, "dispatcher console", statement=_STATEMENT)
+        self._oldest_due = Round()
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._lock = Lock()
+
+    def overview(self) -> Overview:
+        """How the installation does."""
+        return self.fresh("overview", self._read_overview)
+
+    def fresh(self, key: Hashable, read: Callable[[], T]) -> T:
+        """What `read` returned at most five seconds ago. Who comes while it is read waits for that."""
+        with self._lock:
+            kept = self._kept.setdefault(key, _Kept())
+            self._kept.move_to_end(key)
+            if len(self._kept) > _MOST:
+                self._kept.popitem(last=False)
+        with kept.lock:
+            if monotonic() >= kept.until:
+                kept.value = read()
+                kept.until = monotonic() + FRESH
+            value: T = kept.value  # type: ignore[assignment]
+            return value
+
+    def _read_overview(self) -> Overview:
+        with self._engine.connect() as connection:
+            return read_overview(connection, self._oldest_due)
+
+
+class _Kept:
+    """One thing that was read."""
+
+    __slots__ = ("lock", "until", "value")
+
+    def __init__(self) -> None:
+        self.lock, self.until = Lock(), 0.0
+        self.value: object = None
+
+
+def looks_of(installation: Installation) -> Looks:
+    """Those of this process."""
+    looks: Looks = installation.kept.setdefault(Looks, Looks(installation))
+    return looks

@@ -1,0 +1,76 @@
+"""`/overview`: is anything wrong, and where?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query
+from starlette.responses import Response
+
+from dispatcher.console.figures import Cause, Span, cause_of, causes, counts_of
+from dispatcher.console.frame import Pages, Reading, Session
+from dispatcher.console.looks import looks_of
+from dispatcher.console.pages.webhooks import state_of
+from dispatcher.console.view import View
+from dispatcher.pulses.reading import bars, failing, series
+from dispatcher.pulses.recent import ALL, recent_of
+from dispatcher.pulses.series import Bar, Failing, Series
+from dispatcher.webhooks.registered import Registered
+from dispatcher.webhooks.store import Webhooks
+
+pages = Pages()
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A webhook that needs a look: how it is, why its requests of the last hour failed, and its last 24 hours."""
+
+    registered: Registered
+    state: str
+    failing: Failing | None
+    cause: Cause | None
+    chart: Sequence[Bar]
+
+
+@pages.get("/overview")
+def get_overview(view: Reading, span: Annotated[Span, Query()] = Span.DAY) -> Response:
+    looks, account = looks_of(view.installation), view.caller.account_id
+    overview = looks.overview() if view.is_console else None
+
+    def read() -> tuple[Series, list[Failing]]:
+        with view.transaction() as session:
+            recent, now = recent_of(view.installation), view.installation.clock()
+            found = series(session, recent, account or ALL, span.times(now), now, exact=view.is_console)
+            return found, failing(session, recent, now, account=account, exact=view.is_console)
+
+    found, fail = looks.fresh((account, span), read)
+    broken = [one.webhook_id for one in overview.failing] if overview is not None else []
+    broken += [UUID(identifier) for identifier, _ in overview.quarantined_webhooks[:5]] if overview is not None else []
+    with view.transaction() as session:
+        return view.page(
+            "overview.html",
+            overview=overview,
+            span=span,
+            spans=list(Span),
+            series=found,
+            counts=counts_of(found.total),
+            causes=causes(found.total),
+            suspects=_suspects(view, session, broken, fail),
+        )
+
+
+def _suspects(view: View, session: Session, broken: Sequence[UUID], fail: Sequence[Failing]) -> list[Suspect]:
+    """The broken ones first, then those that fail most."""
+    webhooks, failures = Webhooks(session, view.installation), {one.webhook_id: one for one in fail}
+    found = webhooks.some({*broken, *failures})
+    owners, breakers = webhooks.owners(found.values()), webhooks.circuit_breakers(found.values())
+    charts = bars(session, recent_of(view.installation), list(found), view.installation.clock()) if found else {}
+    suspects = []
+    for identifier in dict.fromkeys([*broken, *failures]):
+        if (webhook := found.get(identifier)) is not None:
+            registered = webhooks.opened(webhook, owners[webhook.account_id], breakers.get(identifier))
+            failed = failures.get(identifier)
+            cause = cause_of(failed.most_often) if failed is not None else None
+            suspects.append(Suspect(registered, state_of(registered), failed, cause, charts[identifier]))
+    return suspects

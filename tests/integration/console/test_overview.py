@@ -1,0 +1,92 @@
+"""`/overview` and the charts of a webhook: what is wrong is shown, and it is read once however many look."""
+
+import re
+from datetime import timedelta
+from time import monotonic
+
+import pytest
+from sqlalchemy import Engine
+
+from dispatcher.console import looks
+from dispatcher.console.looks import looks_of
+from dispatcher.settings import Settings
+from tests.factories import change, make_webhook
+from tests.integration.console.conftest import People, statements
+from tests.receiver import Receiver
+from tests.requests_made import Made, record
+from workers.maintenance.pulses import count_pulses
+
+
+@pytest.fixture
+def busy(people: People, database: Engine, settings: Settings, receiver: Receiver) -> None:
+    """Two webhooks of acme, one of which refuses a half, and one of globex, all within the last quarter of an hour."""
+    now = people.installation.clock()
+    hooks = {
+        name: make_webhook(database, settings, account=account, name=name, url=receiver.url(f"/{name}")).id
+        for name, account in (("healthy", "acme"), ("refusing", "acme"), ("secret-of-globex", "globex"))
+    }
+    at = now - timedelta(minutes=3)
+    made = [Made(at, hooks["healthy"], ms=40)] * 30 + [Made(at, hooks["secret-of-globex"], ms=40)] * 7
+    made += [Made(at, hooks["refusing"], ms=90)] * 15 + [Made(at, hooks["refusing"], "rejected", 401, ms=90)] * 15
+    record(database, made)
+    count_pulses(people.installation.engine, now, monotonic() + 30)
+
+
+def words(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_it_shows_figures_of_all_what_is_wrong_and_which_webhooks_need_a_look(people: People, busy: None) -> None:
+    page = people.operator().get("/overview").text
+    said = words(page)
+    assert "Delivered 52 Retried 0 Rejected 15" in said
+    assert "77.6 % of 67" in said
+    assert "no deliver process lives" in said, "nothing runs here"
+    assert re.search(r"refusing acme .* 401 Unauthorized 15 50.0 % of 30", said)
+    assert "healthy" not in said
+    assert page.count("<svg") >= 3
+
+
+def test_the_portal_shows_the_accounts_own_and_no_word_of_the_installation(people: People, busy: None) -> None:
+    said = words(people.customer("acme").get("/overview").text)
+    assert "Delivered 45 Retried 0 Rejected 15" in said
+    assert "refusing" in said
+    assert "globex" not in said
+    assert "process" not in said
+
+
+def test_a_webhook_shows_its_outcomes_and_answer_times(people: People, busy: None, database: Engine) -> None:
+    identifier = looks_up(database, "refusing")
+    said = words(people.operator().get(f"/webhooks/{identifier}?span=1h").text)
+    assert "Delivered 15 Retried 0 Rejected 15" in said
+    assert "half within about" in said
+
+
+def looks_up(database: Engine, name: str) -> str:
+    with database.connect() as connection:
+        return str(connection.exec_driver_sql(f"SELECT id FROM dispatcher.webhooks WHERE name = '{name}'").scalar_one())
+
+
+def test_however_many_look_it_is_read_once_in_a_while(
+    people: People, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "FRESH", 60.0)
+    browsers = [people.operator() for _ in range(3)]
+    counted = []
+    for browser in browsers:
+        with statements() as sent:
+            assert browser.get("/overview").status_code == 200
+        counted.append(len(sent))
+    assert counted[0] > counted[1] == counted[2]
+    assert counted[1] <= 8
+
+
+def test_a_database_that_is_away_is_a_page_that_says_so(people: People, busy: None, database: Engine) -> None:
+    looks_of(people.installation)
+    change(database, "ALTER TABLE dispatcher.pulse_marks RENAME TO away")
+    try:
+        answer = people.operator().get("/overview")
+    finally:
+        change(database, "ALTER TABLE dispatcher.away RENAME TO pulse_marks")
+    assert answer.status_code == 503
+    assert answer.headers["X-Request-Id"] in answer.text
