@@ -8,10 +8,10 @@ from http import HTTPStatus
 
 from dispatcher.console.charts import Bar, Dots
 from dispatcher.console.words import Words
-from dispatcher.pulses.series import Bar as HourBar
-from dispatcher.pulses.series import Counts, Series, verdict_of
-from dispatcher.pulses.steps import Step, Times
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses.series import Bar as HourBar
+from dispatcher.webhooks.pulses.series import Counts, Series, verdict_of
+from dispatcher.webhooks.pulses.steps import Step, Times
 
 KINDS = {Verdict.ACKNOWLEDGED: "ok", Verdict.TEMPORARY: "wait", Verdict.REJECTED: "bad"}
 SHOWN_PERCENTS = {50: "half", 95: "most"}

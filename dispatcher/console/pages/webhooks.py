@@ -13,13 +13,13 @@ from dispatcher.console.figures import Span, counts_of
 from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
 from dispatcher.console.looks import looks_of
 from dispatcher.deliveries.history import list_deliveries
-from dispatcher.pulses.reading import bars, series
-from dispatcher.pulses.recent import recent_of
-from dispatcher.pulses.series import Bar as Hour
 from dispatcher.transport.told import told
 from dispatcher.webhooks.contract import write_contract
 from dispatcher.webhooks.explanation.reading import explain_health
 from dispatcher.webhooks.health import circuit_state, health_of
+from dispatcher.webhooks.pulses.reading import bars, series
+from dispatcher.webhooks.pulses.recent import recent_of
+from dispatcher.webhooks.pulses.series import Bar as Hour
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks
 
