@@ -15,6 +15,7 @@ from dispatcher.masking.forms import forms, found
 from dispatcher.masking.urls import MASK
 
 MIN_CHARACTERS = 4  # characters: shorter values occur in many texts by chance
+MOST_VALUES = 500  # of a message: each is sought in some thirty forms
 
 Names: TypeAlias = frozenset[str]
 
@@ -42,10 +43,13 @@ def mask_message(data: bytes, names: Names) -> bytes:
 def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = False) -> str:
     """Masks a foreign text that may repeat the message: it hides what `names` hides in the message, in the forms in
     which programs write it, and JSON members with these names. Values of fewer than `MIN_CHARACTERS` are not looked
-    for. With `cut` the text was cut off, possibly in the middle of a value."""
+    for; if there are more than `MOST_VALUES`, the whole text is hidden. With `cut` the text was cut off, possibly in
+    the middle of a value."""
     for start, end in reversed(list(_members_in_foreign(echo, names))):
         echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
     values = _values(_decoded(message), names) if message is not None else set()
+    if len(values) > MOST_VALUES:
+        return MASK if echo else echo
     values |= {value[1:] for value in values if value[0] == "+"}
     data = _encoded(echo)
     for begin, end in reversed(found(data, forms(values, MIN_CHARACTERS))):

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dispatcher.masking import messages
+from dispatcher.masking.forms import forms
 from dispatcher.masking.messages import MIN_CHARACTERS, mask_echo, mask_message, member_names
 from dispatcher.settings import Settings
 
@@ -191,3 +193,14 @@ def test_what_is_masked_by_default_are_the_numbers_and_texts_of_messages() -> No
         shown = mask_message(json.dumps(message).encode(), names).decode()
         assert '"x"' not in shown
         assert str(message["id"]) in shown
+
+
+def test_a_message_of_very_many_values_is_not_made_into_forms_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(messages, "forms", lambda values, least: made.extend(values) or forms(values, least))
+    names = member_names("body")
+    for number, shown in ((messages.MOST_VALUES, "no value"), (messages.MOST_VALUES + 1, "***")):
+        message = json.dumps({"body": [f"{each:04d}" for each in range(number)]}).encode()
+        assert (mask_echo("no value", message, names), mask_echo("", message, names)) == (shown, "")
+    assert mask_echo("is 0499.", json.dumps({"body": ["0499"]}).encode(), names) == "is ***."
+    assert len(made) == 2 * messages.MOST_VALUES + 1
