@@ -5,8 +5,9 @@ What is recorded later still is found by comparing the counts with the requests,
 where there are more requests than were counted, those five minutes are counted anew. From what was compared hours are
 made, and from what was compared twice days.
 
-Each of these three has a mark, how far it has come. A piece, five minutes at most, is one transaction with its mark
-locked: what was counted and the mark are written together or not at all, and by one process at a time.
+Each of these three has a mark, how far it has come, and goes in pieces of five minutes at most. What it counts in about
+a second is one transaction, with its mark locked: the counts and the mark are written together or not at all, and by
+one process at a time.
 """
 # ruff: noqa: S608 - composed of constants
 
@@ -25,6 +26,7 @@ from dispatcher.webhooks.pulses.steps import DAY, FINE, HOUR, KEPT, floor
 
 LATE = timedelta(minutes=2)  # made before the request is sent, which may take a minute with its batch
 PIECE = 10_000  # rows that are removed together
+_TOGETHER = 1.0  # seconds: what is done in them is one transaction
 
 _FINE, _DAY = timedelta(minutes=FINE), timedelta(minutes=DAY)
 _ALL = f"'{UUID(int=0)}'"
@@ -112,9 +114,9 @@ def _begin(engine: Engine, now: datetime) -> None:
 
 
 def _go_on(engine: Engine, step: _Step, now: datetime, until: float) -> int:
-    """Does pieces of a step. Returns how many requests, or pieces, it counted."""
-    done = 0
-    while monotonic() < until:
+    """Takes a step through as many pieces as it can. Returns how many requests, or pieces, it counted."""
+    done, goes_on = 0, True
+    while goes_on and monotonic() < until:
         with engine.begin() as connection:
             mark = connection.execute(_LOCK, {"name": step.mark}).one_or_none()
             if mark is None:
@@ -122,21 +124,35 @@ def _go_on(engine: Engine, step: _Step, now: datetime, until: float) -> int:
             last = now - step.after
             if step.behind is not None:
                 last = min(last, connection.scalar(_REACHED, {"name": step.behind}) or last)
-            begin = mark.reached
-            end = floor(begin, _FINE) + _FINE
-            if step is _FOLD:
-                end = min(end, last)
-            if begin >= end or end > last:
-                break
-            counted, there = _add(connection, begin, end) if step is _FOLD else _compare(connection, begin, end)
-            done += counted
-            reached = end if there else max(end, _next_piece(connection, end, last))
-            for span, finer in step.makes.items():
-                length = timedelta(minutes=span)
-                if floor(reached, length) > (whole := floor(begin, length)):
-                    _sum_up(connection, whole, span, finer)
-            connection.execute(_REACH, {"name": step.mark, "reached": reached})
+            counted, reached = _through(connection, step, mark.reached, last, min(until, monotonic() + _TOGETHER))
+            goes_on = reached > mark.reached
+            if goes_on:
+                connection.execute(_REACH, {"name": step.mark, "reached": reached})
+        done += counted
     return done
+
+
+def _through(
+    connection: Connection, step: _Step, begin: datetime, last: datetime, until: float
+) -> tuple[int, datetime]:
+    """Takes a step through pieces, none of them later than `last`, at least one. Returns what it counted, and how far
+    it came."""
+    done = 0
+    while True:
+        end = floor(begin, _FINE) + _FINE
+        if step is _FOLD:
+            end = min(end, last)
+        if begin >= end or end > last:
+            return done, begin
+        counted, there = _add(connection, begin, end) if step is _FOLD else _compare(connection, begin, end)
+        reached = end if there else max(end, _next_piece(connection, end, last))
+        for span, finer in step.makes.items():
+            length = timedelta(minutes=span)
+            if floor(reached, length) > (whole := floor(begin, length)):
+                _sum_up(connection, whole, span, finer)
+        done, begin = done + counted, reached
+        if monotonic() >= until:
+            return done, begin
 
 
 def _next_piece(connection: Connection, begin: datetime, last: datetime) -> datetime:
