@@ -1,7 +1,8 @@
 """How long answers took, as counts in classes of time. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 BOUNDS = (10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)  # ms; the last class is above
 
@@ -13,6 +14,14 @@ class AnswerTimes:
 
     classes: Sequence[int] = (0,) * (len(BOUNDS) + 1)
     millis: int = 0
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[Sequence[int], int]]) -> Self:
+        """The sum of classes and times."""
+        if not (known := list(parts)):
+            return cls()
+        classes, millis = zip(*known, strict=True)
+        return cls(tuple(map(sum, zip(*classes, strict=True))), sum(millis))
 
     @property
     def answers(self) -> int:

@@ -45,25 +45,27 @@ def _rows(longest: int) -> str:
     return " UNION ALL".join(parts)
 
 
-def _statement(longest: int, counts: str, by: str = "outcome") -> str:
+def _statement(longest: int, columns: str, by: str) -> str:
+    """These columns by some of them, if there are rows; how far counting has come in any case."""
     return f"""
-WITH {_MARKS}, p AS ({_rows(longest)}),
-c AS (SELECT of_id, date_bin(:step, starts_at, :epoch) AS point, {by} AS outcome, {counts} FROM p GROUP BY 1, 2, 3)
+WITH {_MARKS}, p AS ({_rows(longest)}), c AS (SELECT {columns} FROM p GROUP BY {by})
 SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true"""
 
 
-SERIES = {step: text(_statement(step.span, summed("p"))) for step in Step}
-BARS = text(_statement(HOUR, "CAST(sum(requests) AS bigint) AS requests", by="split_part(outcome, ':', 1)"))
+_POINT = "date_bin(:step, starts_at, :epoch) AS point"
+_VERDICT, _REQUESTS = "split_part(outcome, ':', 1)", "CAST(sum(requests) AS bigint) AS requests"
+SERIES = {step: text(_statement(step.span, f"{_POINT}, outcome, {summed('p')}", "1, 2")) for step in Step}
+BARS = text(_statement(HOUR, f"of_id, {_POINT}, {_VERDICT} AS outcome, {_REQUESTS}", "1, 2, 3"))
 # Of the last hour, of the webhooks that fail in it, and of `:ids`.
 FAILING = text(f"""
 WITH {_MARKS},
 c AS (
-  SELECT of_id, outcome, CAST(sum(requests) AS bigint) AS requests
+  SELECT of_id, outcome, {_REQUESTS}
   FROM dispatcher.pulses WHERE span = {FINE} AND starts_at >= :since GROUP BY of_id, outcome),
 w AS (
   SELECT id FROM dispatcher.webhooks
   WHERE deleted_at IS NULL AND account_id = coalesce(CAST(:account AS uuid), account_id) AND id IN (
-    SELECT of_id FROM c WHERE split_part(outcome, ':', 1) IN ({", ".join(repr(str(verdict)) for verdict in _FAILED)})
+    SELECT of_id FROM c WHERE {_VERDICT} IN ({", ".join(repr(str(verdict)) for verdict in _FAILED)})
     UNION SELECT unnest(CAST(:ids AS uuid[]))))
 SELECT marks.folded_to, w.id, c.outcome, c.requests FROM marks LEFT JOIN w ON true LEFT JOIN c ON c.of_id = w.id
 """)
@@ -73,7 +75,7 @@ _FOLDED_TO = text("SELECT reached FROM dispatcher.pulse_marks WHERE name = 'fold
 def series(session: Session, recent: Recent, of_id: UUID, times: Times, now: datetime, *, exact: bool) -> Series:
     """What came of the requests of a webhook, of an account, or of ALL. `exact`: as operators see it, not customers."""
     found = session.execute(SERIES[times.step], _asked([of_id], times)).all()
-    rows = [Row.of(row.point, row.outcome, row[4:]) for row in found if row.of_id is not None]
+    rows = [Row.of(point, outcome, counts) for _, point, outcome, *counts in found if point is not None]
     rest = recent.since(session, found[0].folded_to, now)
     rows += [row for row in rest.rows.get(of_id, ()) if times.since <= row.starts_at < times.until]
     return Series.of(times, rest.until, rows, exact=exact)
@@ -84,7 +86,7 @@ def bars(session: Session, recent: Recent, ids: Collection[UUID], now: datetime)
     is a whole hour, the last one has just begun."""
     times = Times.of(now, now - CHART, step=Step.HOUR)
     found = session.execute(BARS, _asked(ids, times)).all()
-    rows = [(row.of_id, row.point, row.outcome, int(row.requests)) for row in found if row.of_id is not None]
+    rows = [(of_id, point, outcome, requests) for _, of_id, point, outcome, requests in found if of_id is not None]
     rest = recent.since(session, found[0].folded_to, now)
     for of_id in ids:
         rows += [(of_id, row.starts_at, row.outcome, row.requests) for row in rest.rows.get(of_id, ())]
@@ -113,7 +115,7 @@ def failing(
     found = session.execute(FAILING, {**given, "epoch": EPOCH}).all()
     rest = recent.since(session, found[0].folded_to, now)  # upkeep may have gone on meanwhile
     webhooks = {row.id: Counter[str]() for row in found if row.id is not None}
-    outcomes_of = [(row.id, row.outcome, int(row.requests)) for row in found if row.outcome is not None]
+    outcomes_of = [(row.id, row.outcome, row.requests) for row in found if row.outcome is not None]
     outcomes_of += [(of_id, row.outcome, row.requests) for of_id in webhooks for row in rest.rows.get(of_id, ())]
     for of_id, outcome, count in outcomes_of:
         webhooks[of_id][told_outcome(outcome, exact=exact)] += count

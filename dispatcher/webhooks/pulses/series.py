@@ -23,6 +23,9 @@ class Counted(NamedTuple):
     messages: int
 
 
+_NONE = Counted(0, 0)
+
+
 class Row(NamedTuple):
     """Counts of one outcome, at one time, as they are stored."""
 
@@ -74,18 +77,25 @@ class Counts:
         return sum(counted.requests for outcome, counted in self.outcomes.items() if verdict_of(outcome) is verdict)
 
     @classmethod
-    def of(cls, rows: Iterable[Row], *, exact: bool) -> Self:
+    def of(cls, rows: Sequence[Row], *, exact: bool) -> Self:
         """The sum of rows, as operators (`exact`) or customers see it."""
-        outcomes: dict[str, Counted] = {}
-        times, millis = AnswerTimes().classes, 0
-        for row in rows:
-            outcome = told_outcome(row.outcome, exact=exact)
-            requests, messages = outcomes.get(outcome, (0, 0))
-            outcomes[outcome] = Counted(requests + row.requests, messages + row.messages)
-            times = [so_far + more for so_far, more in zip(times, row.classes, strict=True)]
-            millis += row.millis
-        ordered = sorted(outcomes.items(), key=lambda item: (-item[1].requests, item[0]))
-        return cls(dict(ordered), AnswerTimes(tuple(times), millis))
+        counted = ((told_outcome(row.outcome, exact=exact), row.requests, row.messages) for row in rows)
+        return cls(_by_outcome(counted), AnswerTimes.of((row.classes, row.millis) for row in rows))
+
+    @classmethod
+    def sum(cls, parts: Sequence[Self]) -> Self:
+        """The sum of counts."""
+        counted = ((outcome, *of_part) for part in parts for outcome, of_part in part.outcomes.items())
+        times = (part.answer_times for part in parts)
+        return cls(_by_outcome(counted), AnswerTimes.of((part.classes, part.millis) for part in times))
+
+
+def _by_outcome(counted: Iterable[tuple[str, int, int]]) -> Mapping[str, Counted]:
+    sums: dict[str, Counted] = {}
+    for outcome, requests, messages in counted:
+        so_far = sums.get(outcome, _NONE)
+        sums[outcome] = Counted(so_far.requests + requests, so_far.messages + messages)
+    return dict(sorted(sums.items(), key=lambda item: (-item[1].requests, item[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ class Series:
         for row in rows:
             by_point[floor(row.starts_at, times.step.length)].append(row)
         points = [(starts_at, Counts.of(of_point, exact=exact)) for starts_at, of_point in by_point.items()]
-        total = Counts.of((row for of_point in by_point.values() for row in of_point), exact=exact)
+        total = Counts.sum([counts for _, counts in points])
         return cls(times, counted_to, total, list(starmap(Point, points)))
 
 
