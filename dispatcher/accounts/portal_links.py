@@ -189,8 +189,8 @@ AND (l.key_id IS NULL OR EXISTS (
 """
 _TAKE = text(f"""
 UPDATE dispatcher.portal_links l SET used_at = :now
-WHERE {_FITS} AND NOT EXISTS (
-  SELECT FROM dispatcher.accounts a WHERE a.id = l.account_id AND a.suspended_at IS NOT NULL)
+WHERE {_FITS} AND (l.account_id IS NULL OR EXISTS (
+  SELECT FROM dispatcher.accounts a WHERE a.id = l.account_id AND a.suspended_at IS NULL))
 RETURNING l.*, (SELECT name FROM dispatcher.accounts a WHERE a.id = l.account_id) AS account
 """)  # noqa: S608 - composed of constants
 _WHY = text(f"""

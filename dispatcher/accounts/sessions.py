@@ -3,6 +3,7 @@
 A session has a secret, of which only a hash is stored. It ends with the key that it was begun with, and is refused like
 that key while the account is suspended.
 """
+# ruff: noqa: S608 - composed of constants
 
 import hashlib
 import secrets
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import actor as actors
@@ -21,7 +22,7 @@ from dispatcher.accounts.actor import Actor, Call
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, ApiKey, BrowserSession
-from dispatcher.db.pages import along
+from dispatcher.db.pages import BEYOND
 from dispatcher.errors import AccountSuspended, NotFound
 from dispatcher.ids import new_id
 
@@ -135,11 +136,12 @@ def list_sessions(
 ) -> Sequence[ConsoleSession]:
     """Sessions that have not ended, newest first: all, or those of an account in the portal; `before` is the last id of
     the previous page. Those of a suspended account are among them."""
-    columns = {BrowserSession.account_id: account.id} if account is not None else {}
-    wanted, _, order = along(columns, BrowserSession.id, before=before)
-    query = select(BrowserSession, Account.name).outerjoin(Account, Account.id == BrowserSession.account_id)
-    query = query.outerjoin(ApiKey, ApiKey.id == BrowserSession.key_id).where(*wanted, _is_open(now))
-    return [_shown(row, name) for row, name in session.execute(query.order_by(*order).limit(limit))]
+    given = {"now": now, "idle_since": now - IDLE, "before": before or BEYOND, "limit": limit}
+    if account is None:
+        found = session.execute(_LIST, given)
+    else:
+        found = session.execute(_LIST_OF_ACCOUNT, {**given, "account": account.id})
+    return [_shown(row, row.account) for row in found]
 
 
 def hash_of(secret: str) -> bytes:
@@ -176,27 +178,25 @@ def _end_the_oldest(session: Session, key_id: UUID, now: datetime) -> None:
     session.execute(_END_OLDEST, {"key": key_id, "now": now, "kept": MOST_OF_A_KEY - 1})
 
 
-def _is_open(now: datetime) -> Any:
-    return and_(
-        BrowserSession.expires_at > now,
-        or_(BrowserSession.kind == "portal", BrowserSession.seen_at > now - IDLE),
-        or_(
-            BrowserSession.key_id.is_(None),
-            and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now)),
-        ),
-        or_(BrowserSession.account_id.is_(None), Account.deleted_at.is_(None)),
-    )
-
+# Sessions that have not ended: by themselves, by being idle, or with what they belong to.
+_OPEN = """
+FROM dispatcher.sessions s
+LEFT JOIN dispatcher.api_keys k ON k.id = s.key_id
+LEFT JOIN dispatcher.accounts a ON a.id = s.account_id
+WHERE s.expires_at > :now AND (s.kind = 'portal' OR s.seen_at > :idle_since)
+  AND (s.key_id IS NULL OR k.id IS NOT NULL AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > :now))
+  AND (s.account_id IS NULL OR a.id IS NOT NULL AND a.deleted_at IS NULL)
+"""
+_LISTED = "ORDER BY s.id DESC LIMIT :limit"
+_LIST = text(f"SELECT s.*, a.name AS account {_OPEN} AND s.id < :before {_LISTED}")
+_LIST_OF_ACCOUNT = text(
+    f"SELECT s.*, a.name AS account {_OPEN} AND s.account_id = :account AND s.id < :before {_LISTED}"
+)
 
 # Whoever notes at the moment that it was seen is not waited for: a page asks for several parts at once.
-_FIND = text("""
+_FIND = text(f"""
 WITH found AS MATERIALIZED (
-  SELECT s.*, a.name AS account, a.suspended_at FROM dispatcher.sessions s
-  LEFT JOIN dispatcher.api_keys k ON k.id = s.key_id LEFT JOIN dispatcher.accounts a ON a.id = s.account_id
-  WHERE s.secret_sha256 = :hash AND s.kind = :kind AND s.expires_at > :now
-    AND (s.kind = 'portal' OR s.seen_at > :idle_since)
-    AND (s.key_id IS NULL OR k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > :now))
-    AND (s.account_id IS NULL OR a.deleted_at IS NULL)),
+  SELECT s.*, a.name AS account, a.suspended_at {_OPEN} AND s.secret_sha256 = :hash AND s.kind = :kind),
 seen AS (
   UPDATE dispatcher.sessions SET seen_at = :now WHERE id = (
     SELECT s.id FROM dispatcher.sessions s JOIN found USING (id)

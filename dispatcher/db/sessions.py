@@ -1,9 +1,12 @@
-"""The tables of those who look with a browser: sessions, and the links that begin one."""
+"""The tables of those who look with a browser: sessions, and the links that begin one.
+
+Without foreign keys: versions that do not know these tables remove an account with its keys all the same.
+"""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
+from sqlalchemy import CheckConstraint, Index, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,8 +30,8 @@ class BrowserSession(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     secret_sha256: Mapped[bytes] = mapped_column(unique=True)
     kind: Mapped[str]
-    key_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.api_keys.id"))
-    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.accounts.id"))
+    key_id: Mapped[UUID | None]
+    account_id: Mapped[UUID | None]
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     user_label: Mapped[str | None]  # the platform's own id of its user
     embed_origin: Mapped[str | None]
@@ -47,14 +50,13 @@ class PortalLink(Base):
     __table_args__ = (
         CheckConstraint(_KIND, name="kind"),
         Index("portal_links_account_id_id_idx", "account_id", "id"),
-        Index("portal_links_key_id_idx", "key_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     secret_sha256: Mapped[bytes]
     kind: Mapped[str]
-    key_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.api_keys.id"))
-    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("dispatcher.accounts.id"))
+    key_id: Mapped[UUID | None]
+    account_id: Mapped[UUID | None]
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     user_label: Mapped[str | None]
     embed_origin: Mapped[str | None]

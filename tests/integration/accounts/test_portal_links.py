@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import find_account
@@ -84,7 +84,7 @@ def test_the_secret_of_a_link_is_not_stored(session: Session, database: Engine, 
     assert link.secret not in str(rows(database, "SELECT * FROM dispatcher.portal_links"))
 
 
-@pytest.mark.parametrize("fault", ["used", "late", "unknown", "wrong", "ended", "revoked"])
+@pytest.mark.parametrize("fault", ["used", "late", "unknown", "wrong", "ended", "revoked", "removed"])
 def test_a_link_that_does_not_count_any_more_begins_nothing(
     session: Session, database: Engine, now: datetime, fault: str
 ) -> None:
@@ -105,6 +105,9 @@ def test_a_link_that_does_not_count_any_more_begins_nothing(
             end_all_of(session, find_account(session, "acme").id, now, by=TESTER)
         case "revoked":
             revoke_key(session, key.id, by=TESTER)
+        case "removed":  # by an older version, which does not know of links
+            session.execute(text("DELETE FROM dispatcher.api_keys"))
+            session.execute(text("DELETE FROM dispatcher.accounts"))
     with pytest.raises(LinkGone) as refused:
         take(session, identifier, secret, at, call=CALL)
     # The way back is only for whoever has the link.

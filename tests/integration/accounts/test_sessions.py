@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, event, text, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.accounts import find_account
@@ -181,6 +181,20 @@ def test_a_session_is_refused_while_its_account_is_suspended_and_ends_with_it(
     assert find(session, "portal", secret, now) == begun
     delete(session, account, by=TESTER)
     assert find(session, "portal", secret, now) is None
+
+
+def test_a_session_ends_with_a_key_or_an_account_whose_row_an_older_version_removed(
+    session: Session, database: Engine, now: datetime
+) -> None:
+    key = create_key(session, by=TESTER, account=make_account(database), scopes=[Scope.READ])
+    _, of_key = portal(session, database, now, key_id=key.id)
+    _, of_account = portal(session, database, now)
+    session.execute(text("DELETE FROM dispatcher.api_keys"))
+    assert find(session, "portal", of_key, now) is None
+    assert find(session, "portal", of_account, now) is not None
+    session.execute(text("DELETE FROM dispatcher.accounts"))
+    assert find(session, "portal", of_account, now) is None
+    assert list_sessions(session, now, limit=9) == []
 
 
 def test_a_session_that_was_ended_is_not_found_and_ending_it_again_changes_nothing(

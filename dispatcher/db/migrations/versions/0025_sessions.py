@@ -26,9 +26,7 @@ CREATE TABLE IF NOT EXISTS dispatcher.sessions (
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT sessions_pkey PRIMARY KEY (id),
     CONSTRAINT sessions_secret_sha256_key UNIQUE (secret_sha256),
-    CONSTRAINT sessions_kind_check CHECK (kind IN ('console', 'portal')),
-    CONSTRAINT sessions_key_id_fkey FOREIGN KEY (key_id) REFERENCES dispatcher.api_keys (id),
-    CONSTRAINT sessions_account_id_fkey FOREIGN KEY (account_id) REFERENCES dispatcher.accounts (id)
+    CONSTRAINT sessions_kind_check CHECK (kind IN ('console', 'portal'))
 )
 """
 LINKS = """
@@ -49,9 +47,7 @@ CREATE TABLE IF NOT EXISTS dispatcher.portal_links (
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
     used_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT portal_links_pkey PRIMARY KEY (id),
-    CONSTRAINT portal_links_kind_check CHECK (kind IN ('console', 'portal')),
-    CONSTRAINT portal_links_key_id_fkey FOREIGN KEY (key_id) REFERENCES dispatcher.api_keys (id),
-    CONSTRAINT portal_links_account_id_fkey FOREIGN KEY (account_id) REFERENCES dispatcher.accounts (id)
+    CONSTRAINT portal_links_kind_check CHECK (kind IN ('console', 'portal'))
 )
 """
 INDEXES = (
@@ -59,7 +55,6 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS sessions_key_id_id_idx ON dispatcher.sessions (key_id, id)",
     "CREATE INDEX IF NOT EXISTS sessions_expires_at_idx ON dispatcher.sessions (expires_at)",
     "CREATE INDEX IF NOT EXISTS portal_links_account_id_id_idx ON dispatcher.portal_links (account_id, id)",
-    "CREATE INDEX IF NOT EXISTS portal_links_key_id_idx ON dispatcher.portal_links (key_id)",
 )
 AUDIT = "ALTER TABLE dispatcher.audit ADD COLUMN IF NOT EXISTS session_id UUID"
 
