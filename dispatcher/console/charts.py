@@ -16,8 +16,8 @@ _TICKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: its label, which stands below it if it is a round one, and the number of each kind, in the order in
-    which they are stacked."""
+    """One bar: its label, which stands below it if it is a round one, and the number of each kind, in the order of the
+    stack."""
 
     label: str
     counts: Mapping[str, int]
