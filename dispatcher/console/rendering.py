@@ -3,6 +3,7 @@ translated."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from gettext import NullTranslations
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,8 @@ from dispatcher.console.urls import path_of, url_of
 from dispatcher.console.words import Words, parts_of
 from dispatcher.masking.terminal import safe_text
 
+_ENGLISH = NullTranslations()
+
 
 class Rendering:
     """The templates of one face."""
@@ -28,7 +31,7 @@ class Rendering:
     def __init__(self, kind: Kind, pages: Collection[str], translations: NullTranslations | None = None) -> None:
         """`pages` are the paths that there are, for what leads to them."""
         self.kind, self._pages = kind, pages
-        self._translations = translations or NullTranslations()
+        self._translations = translations or _ENGLISH
         self._environment = _environment(self._translations)
 
     def words(self, request: Request) -> Words:
@@ -78,6 +81,7 @@ def _with(request: Request, changes: Mapping[str, object]) -> Mapping[str, objec
     return {**kept, **changes}
 
 
+@cache
 def _environment(translations: NullTranslations) -> Environment:
     environment = Environment(
         loader=PackageLoader("dispatcher.console"),

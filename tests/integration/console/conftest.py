@@ -133,22 +133,30 @@ class Things:
     ids: dict[str, UUID | str]
 
 
-def things_of(database: Engine, settings: Settings, receiver: Receiver, account: str) -> Things:
-    """A webhook of the account, an event, and its delivery, which the receiver refused."""
-    webhook = make_webhook(database, settings, account=account, name=f"of-{account}", url=receiver.url("/status/401"))
-    enqueue("message.sent", {"body": f"for {account}"}, account=account, subject=f"subject-{account}")
+def things_of(database: Engine, settings: Settings, receiver: Receiver, *accounts: str) -> list[Things]:
+    """Of each account a webhook, an event, and its delivery, which the receiver refused."""
+    webhooks = {
+        account: make_webhook(
+            database, settings, account=account, name=f"of-{account}", url=receiver.url("/status/401")
+        )
+        for account in accounts
+    }
+    for account in accounts:
+        enqueue("message.sent", {"body": f"for {account}"}, account=account, subject=f"subject-{account}")
     deliver_all(settings)
-    (delivery,) = rows(database, "SELECT * FROM dispatcher.deliveries WHERE webhook_id = :id", id=webhook.id)
-    return Things(
-        account,
-        {
-            "webhook_id": webhook.id,
-            "event_id": delivery.event_id,
-            "delivery_id": delivery.id,
-            "account": account,
-            "name": "console.css",
-        },
-    )
+    return [_things(database, account, webhook.id) for account, webhook in webhooks.items()]
+
+
+def _things(database: Engine, account: str, webhook: UUID) -> Things:
+    (delivery,) = rows(database, "SELECT * FROM dispatcher.deliveries WHERE webhook_id = :id", id=webhook)
+    ids = {
+        "webhook_id": webhook,
+        "event_id": delivery.event_id,
+        "delivery_id": delivery.id,
+        "account": account,
+        "name": "console.css",
+    }
+    return Things(account, ids)
 
 
 @contextmanager

@@ -62,12 +62,12 @@ POSTS = [place for place in ALL if place.method != "GET"]
 
 @pytest.fixture
 def acme(database: Engine, settings: Settings, receiver: Receiver) -> Things:
-    return things_of(database, settings, receiver, "acme")
+    return things_of(database, settings, receiver, "acme")[0]
 
 
 @pytest.fixture
-def globex(database: Engine, settings: Settings, receiver: Receiver) -> Things:
-    return things_of(database, settings, receiver, "globex")
+def both(database: Engine, settings: Settings, receiver: Receiver) -> list[Things]:
+    return things_of(database, settings, receiver, "acme", "globex")
 
 
 def signed_in(people: People, kind: Kind) -> Browser:
@@ -128,7 +128,8 @@ def test_nothing_is_done_for_a_page_of_another_site(people: People, acme: Things
     assert audited.count == 0
 
 
-def test_what_is_another_accounts_is_not_found_in_the_portal(people: People, acme: Things, globex: Things) -> None:
+def test_what_is_another_accounts_is_not_found_in_the_portal(people: People, both: list[Things]) -> None:
+    globex = both[1]
     customer = people.customer("acme")
     for place in PAGES:
         if place.kind is Kind.PORTAL and place.is_about_one:
@@ -141,7 +142,7 @@ def _of_nobody(things: Things) -> Things:
     return Things("nobody", {name: new_id() for name in things.ids})
 
 
-def test_what_another_account_has_is_in_no_list_of_the_portal(people: People, acme: Things, globex: Things) -> None:
+def test_what_another_account_has_is_in_no_list_of_the_portal(people: People, both: list[Things]) -> None:
     customer = people.customer("acme")
     for place in READ:
         if place.kind is Kind.PORTAL and not place.is_about_one:

@@ -1,10 +1,12 @@
 """What pages are made with, tried with a page of the tests' own, which is as docs/console.md says: a list with parts, a
 form, a question, and what needs a proof."""
 
+from gettext import NullTranslations
 from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
 from jinja2 import ChoiceLoader, DictLoader
 from starlette.responses import Response
 
@@ -16,6 +18,7 @@ from dispatcher.console.kinds import Kind
 from dispatcher.console.mount import Face
 from dispatcher.errors import InvalidInput
 from tests.factories import change
+from tests.integration.api.conftest import Running
 from tests.integration.console.conftest import Browser, People
 
 pages = Pages()
@@ -77,19 +80,19 @@ def post_delete(view: Managing, form: Given) -> Response:
     return view.goto("/things", done="deleted")
 
 
+@pytest.fixture(scope="module")
+def apps(running: Running) -> dict[Kind, FastAPI]:
+    """Both faces, with one page more."""
+    own = NullTranslations()  # of which there are templates apart
+    environment = rendering._environment(own)
+    environment.loader = ChoiceLoader([DictLoader(TEMPLATES), environment.loader])  # type: ignore[list-item]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console_app, "_BOTH", (*console_app._BOTH, SimpleNamespace(pages=pages)))
+        return {kind: face(kind, running.serving, own) for kind in Kind}
+
+
 @pytest.fixture
-def people(people: People, monkeypatch: pytest.MonkeyPatch) -> People:
-    """People, for whom there is one page more."""
-    monkeypatch.setattr(console_app, "_BOTH", (*console_app._BOTH, SimpleNamespace(pages=pages)))
-    made = rendering._environment
-
-    def with_own_templates(*given: object) -> object:
-        environment = made(*given)  # type: ignore[arg-type]
-        environment.loader = ChoiceLoader([DictLoader(TEMPLATES), environment.loader])
-        return environment
-
-    monkeypatch.setattr(rendering, "_environment", with_own_templates)
-    apps = {kind: face(kind, people.serving) for kind in Kind}
+def people(people: People, apps: dict[Kind, FastAPI], monkeypatch: pytest.MonkeyPatch) -> People:
     monkeypatch.setattr(Face, "app", property(lambda self: apps[self._kind]))
     return people
 

@@ -17,7 +17,8 @@ def leads(browser: Browser, wanted: object) -> str | int:
 
 
 def test_an_id_leads_to_what_it_is_of(people: People, database: Engine, settings: Settings, receiver: Receiver) -> None:
-    ids = things_of(database, settings, receiver, "acme").ids
+    (acme,) = things_of(database, settings, receiver, "acme")
+    ids = acme.ids
     (request,) = rows(database, "SELECT id FROM dispatcher.requests")
     for browser in (people.operator(), people.customer()):
         assert leads(browser, ids["webhook_id"]) == f"/webhooks/{ids['webhook_id']}"
@@ -29,7 +30,8 @@ def test_to_a_customer_what_is_anothers_is_like_what_never_was(
     people: People, database: Engine, settings: Settings, receiver: Receiver
 ) -> None:
     customer = people.customer("acme")
-    theirs = things_of(database, settings, receiver, "globex").ids
+    (globex,) = things_of(database, settings, receiver, "globex")
+    theirs = globex.ids
     (request,) = rows(database, "SELECT id FROM dispatcher.requests")
     nobodys = new_id()
     pages = {
