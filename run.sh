@@ -258,7 +258,8 @@ test)
     shift
     cd "$root"
     unset PYTHONDONTWRITEBYTECODE # otherwise each of the many processes that tests start compiles everything again
-    [ $# -gt 0 ] || set -- -n auto --ignore=tests/acceptance --ignore=tests/browser
+    # Each worker gets many tests in a row: those of a file share what it starts, and nobody is told of each one.
+    [ $# -gt 0 ] || set -- -n auto --dist=load --ignore=tests/acceptance --ignore=tests/browser
     said=$(mktemp -d)
     trap 'rm -rf "$said"' EXIT
     # A check's output goes to $said/<its name>, its status and seconds to $said/<its name>.end.

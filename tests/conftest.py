@@ -7,7 +7,6 @@ import random
 import resource
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -21,10 +20,10 @@ from dispatcher.db.migrate import upgrade
 from dispatcher.embedded.servers.postgres import EmbeddedPostgres
 from dispatcher.embedded.servers.valkey import EmbeddedValkey
 from dispatcher.installation import Installation
-from dispatcher.settings import Settings, read_settings
+from dispatcher.settings import Settings
 from tests.allowed import LOOPBACK_VARIABLES
 from tests.certificates import new_authority
-from tests.installations import close_installations, installation_for
+from tests.installations import close_installations, installation_for, keep_default_producer, settings_now
 from tests.receiver import Receiver
 
 # The same examples in each run; none fails because it is slow. The first forty find what a hundred do, as a rule.
@@ -97,6 +96,10 @@ END $$
 """)
 
 
+# Thousands of connections would each have their password hashed 4,096 times.
+_CHEAP = {"scram_iterations": "1"}
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """The addresses of the suite's servers."""
@@ -110,7 +113,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """A migrated PostgreSQL and an empty Valkey for the whole run."""
     directory: Path = tmp_path_factory.mktemp("servers")
     with (
-        EmbeddedPostgres(directory / "postgres", password="test-password", durable=False) as postgres,
+        EmbeddedPostgres(directory / "postgres", password="test-password", durable=False, settings=_CHEAP) as postgres,
         EmbeddedValkey(directory / "valkey", password="test-password", persistent=False) as valkey,
     ):
         upgrade(postgres.url)
@@ -166,7 +169,8 @@ def environment(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     empty()
-    usual = _read_once(_settings_variables())
+    keep_default_producer(monkeypatch)
+    usual = settings_now()
     yield variables
     close_installations(but=usual)
 
@@ -181,17 +185,7 @@ def console_on(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
     """The settings of this test."""
-    return _read_once(_settings_variables())
-
-
-def _settings_variables() -> frozenset[tuple[str, str]]:
-    return frozenset(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")
-
-
-@cache
-def _read_once(variables: frozenset[tuple[str, str]]) -> Settings:
-    """The settings in this environment. Most tests have the same one, and reading it takes a millisecond."""
-    return read_settings()
+    return settings_now()
 
 
 @pytest.fixture

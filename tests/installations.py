@@ -1,16 +1,50 @@
-"""The installations of a test: one for each settings object that it uses."""
+"""The installations of a test: one for each settings object that it uses. And its settings, as its environment is."""
 
+import os
+from functools import cache
+from typing import Any
+
+import pytest
 from sqlalchemy import Engine
 
 from dispatcher.installation import Installation
-from dispatcher.producer import _chosen, default_producer
-from dispatcher.settings import Settings
+from dispatcher.producer import Producer, _chosen, default_producer
+from dispatcher.settings import Settings, read_settings
+from dispatcher.settings.connection_file import connection_file
+from dispatcher.settings.secret_files import found_in_files, given_variables
+from dispatcher.wake import Waker
 from workers.process import Worker
 
 _made: dict[Settings, Installation] = {}
+_producers: dict[Settings, Producer] = {}
 _workers: list[Worker] = []
 _engines: dict[str, tuple[Engine, Engine]] = {}
 _loop_engines: dict[str, Engine] = {}
+
+
+def settings_now(**chosen: Any) -> Settings:
+    """`read_settings`, which is run once for an environment: most tests have the same one, and it takes milliseconds.
+    What is in files can change, so it is read each time."""
+    if chosen or connection_file() or found_in_files(given_variables()):
+        return read_settings(**chosen)
+    return _read_once(frozenset(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST"))
+
+
+@cache
+def _read_once(variables: frozenset[tuple[str, str]]) -> Settings:
+    return read_settings()
+
+
+def keep_default_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `enqueue` use the connections that it had in the tests before."""
+    monkeypatch.setattr("dispatcher.producer.read_settings", settings_now)
+    monkeypatch.setattr("dispatcher.producer.Producer", _producer_for)
+
+
+def _producer_for(settings: Settings) -> Producer:
+    if settings not in _producers:
+        _producers[settings] = Producer(settings)
+    return _producers[settings]
 
 
 def installation_for(settings: Settings) -> Installation:
@@ -38,15 +72,28 @@ def close_installations(but: Settings | None = None) -> None:
         _workers.pop().drop_transport()
     for settings in [made for made in _made if made != but]:
         del _made[settings]
-    for kept in _made.values():  # what holds for a second
+    for settings in [made for made in _producers if made != but]:
+        _producers.pop(settings).close()
+    for kept in (*_made.values(), *_producers.values()):  # what holds for a second
         kept.nearest_types.clear()
         kept.nearest_looks.clear()
+    for producer in _producers.values():
+        _begin_anew(producer)
     if but is None:
         for engine in (*_loop_engines.values(), *(engine for pair in _engines.values() for engine in pair)):
             engine.dispose()
         _loop_engines.clear()
         _engines.clear()
-    if default_producer.cache_info().currsize:
+    if default_producer.cache_info().currsize and default_producer() not in _producers.values():
         default_producer().close()
     default_producer.cache_clear()
     _chosen.clear()
+
+
+def _begin_anew(producer: Producer) -> None:
+    """As `close` does, but its connections stay."""
+    producer.kept.clear()
+    while producer.on_close:
+        producer.on_close.pop()()
+    if producer.waker._presence._away:
+        producer.waker = Waker(producer.settings.broker_url.get_secret_value())

@@ -13,8 +13,7 @@ from sqlalchemy import Engine
 
 from dispatcher.cli.app import app
 from dispatcher.cli.installed import Installed
-from dispatcher.settings import read_settings
-from tests.installations import installation_for
+from tests.installations import installation_for, settings_now
 
 _built = cache(typer.main.get_command)  # all commands with their options: once, and not at each call
 
@@ -41,7 +40,7 @@ def run_command(*arguments: object, stdin: str | bytes | None = None) -> Ran:
     """Calls a command with its arguments, on an installation that stays. A traceback is raised."""
     with (
         patch("typer.testing._get_command", _built),
-        patch("dispatcher.cli.app.make_installation", lambda: installation_for(read_settings())),
+        patch("dispatcher.cli.app.make_installation", lambda: installation_for(settings_now())),
         patch.object(Installed, "close"),
     ):
         result = typer.testing.CliRunner().invoke(app, [str(word) for word in arguments], input=stdin)

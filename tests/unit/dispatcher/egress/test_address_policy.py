@@ -288,7 +288,7 @@ def test_an_ipv4_address_in_an_ipv6_one_is_found_and_refused(form: str, address:
 
 
 @given(address=st.ip_addresses())
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 def test_nothing_is_let_through_that_the_standard_library_does_not_hold_for_global(
     address: IPv4Address | IPv6Address,
 ) -> None:

@@ -211,7 +211,7 @@ FULL_WIDTH = {ord(digit): chr(ord("０") + int(digit)) for digit in string.digit
 
 @given(spelling=spellings(), dot=st.sampled_from(["", "."]))
 @example(spelling="127.0.0.1", dot="")
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 def test_an_address_in_any_spelling_is_refused_or_judged_as_the_address_it_is(spelling: str, dot: str) -> None:
     try:
         host = urlsplit(normalise_url(f"https://{spelling}{dot}/")).hostname
@@ -233,7 +233,7 @@ _URLS = st.one_of(
 
 @given(url=_URLS)
 @example(url="https://straße.example/?ü#x")
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=300)
 def test_a_url_that_is_accepted_is_plain_ascii_and_does_not_change_again(url: str) -> None:
     try:
         accepted = normalise_url(url)
@@ -330,7 +330,7 @@ def urls_with_secrets(draw: st.DrawFn, *, user: bool) -> str:
 
 
 @given(url=urls_with_secrets(user=True))
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_no_spelling_of_a_url_shows_a_secret_nor_steers_a_terminal(url: str) -> None:
     spellings = [url]
     with suppress(InvalidWebhook):
@@ -342,7 +342,7 @@ def test_no_spelling_of_a_url_shows_a_secret_nor_steers_a_terminal(url: str) -> 
 
 
 @given(url=urls_with_secrets(user=False))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_an_answer_that_repeats_any_spelling_of_a_url_is_kept_without_its_secrets(url: str) -> None:
     called = normalise_url(url)
     forms = secret_forms([*secret_parts(url), *secret_parts(called)])
