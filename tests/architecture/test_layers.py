@@ -100,7 +100,10 @@ def test_every_module_that_calls_itself_pure_is_held_to_it(graph: grimp.ImportGr
         if place.parts[0] not in {"dispatcher", "workers", "schedules"}:
             continue
         module = ".".join(place.with_suffix("").parts).removesuffix(".__init__")
-        says_so = re.search(r"\bpure\b", (ast.get_docstring(ast.parse(path.read_text())) or ""), re.IGNORECASE)
+        text = path.read_text()
+        if "pure" not in text.lower():  # to parse all modules takes a second
+            continue
+        says_so = re.search(r"\bpure\b", (ast.get_docstring(ast.parse(text)) or ""), re.IGNORECASE)
         if says_so and not any(fnmatch(module, name) or fnmatch(module, f"{name}.*") for name in held):
             loose.append(module)
     assert loose == []

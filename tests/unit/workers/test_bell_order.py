@@ -188,7 +188,8 @@ def producer(number: int, rows: dict[int, str], waker: ModelWaker) -> Iterator[N
 
 
 def orders(turns: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Every order in which several can take so many steps each."""
+    """Every order in which several can take so many steps each. Of neighbours with as many steps, which are alike, the
+    first one begins: the order with the two exchanged is the same."""
     if len(turns) == 1:
         yield (0,) * turns[0]
         return
@@ -196,7 +197,9 @@ def orders(turns: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     for shorter in orders(turns[:-1]):
         for places in combinations(range(len(shorter) + turns[-1]), turns[-1]):
             others = iter(shorter)
-            yield tuple(rest if place in places else next(others) for place in range(len(shorter) + turns[-1]))
+            order = tuple(rest if place in places else next(others) for place in range(len(shorter) + turns[-1]))
+            if turns[-1] != turns[-2] or order.index(rest - 1) < order.index(rest):
+                yield order
 
 
 def run(order: tuple[int, ...], loops: int, *, slices_end: bool) -> tuple[dict[int, str], Broker]:
@@ -229,7 +232,7 @@ def test_in_every_order_everything_committed_is_claimed_and_no_message_is_left(
         assert set(rows.values()) == {"claimed"}, order
         assert (broker.lists[QUEUES[DELIVER]], PARKED in broker.keys) == ([], True), order
         checked += 1
-    assert checked > 2_500
+    assert checked > 1_400
 
 
 def test_rings_that_nobody_took_are_one() -> None:
