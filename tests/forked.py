@@ -34,7 +34,7 @@ class Forked:
         folder: Path | None = None,
     ) -> None:
         streams = {0: stdin, 1: stdout, 2: stdout if stderr is None else stderr}
-        passed = {number: _Passed(fd) for number, fd in streams.items() if fd is not None}
+        passed = {number: Passed(fd) for number, fd in streams.items() if fd is not None}
         where = str(folder or Path.cwd())
         self._process = context.Process(target=_become, args=(tuple(words), dict(environment), passed, where))
         self._process.start()
@@ -84,7 +84,7 @@ def run(
     return subprocess.CompletedProcess(["python", "-m", *words], status, *written)
 
 
-class _Passed:
+class Passed:
     """A file descriptor that the new process gets, under whatever number."""
 
     def __init__(self, fd: int) -> None:

@@ -461,7 +461,10 @@ def verdicts(out: str) -> dict[str, str]:
 def test_the_test_command_runs_all_tests_on_many_workers_unless_it_gets_what_to_run(
     checkout: Path, tools: Path
 ) -> None:
-    for words, given in (((), "-n auto --dist=load --ignore=tests/acceptance"), (("tests/unit", "-k", "a b"), "tests/unit -k a b")):
+    for words, given in (
+        ((), "-n auto --dist=load --ignore=tests/acceptance"),
+        (("tests/unit", "-k", "a b"), "tests/unit -k a b"),
+    ):
         status, out, err = run(checkout, "test", *words)
 
         assert (status, err) == (0, "")

@@ -30,7 +30,7 @@ from tests.integration.api.conftest import MakeKey, make_key
 
 __all__ = ["make_key"]
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ACCOUNT = "acme"
 

@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from sqlalchemy import Engine
 
+import dispatcher.cli
 from tests.factories import make_account, rows
-from tests.forked import Forked
+from tests.forked import Forked, Passed, context
 from tests.integration.cli.conftest import Cli
 
 COMMAND = [sys.executable, "-m", "dispatcher"]
@@ -52,15 +54,14 @@ def run(*words: str | bytes, **options: object) -> subprocess.CompletedProcess[s
     return subprocess.run([*COMMAND, *words], check=False, **given)  # type: ignore[call-overload, no-any-return]
 
 
-def run_each(
-    *commands: list[str] | list[bytes], folder: Path, stdout: object = subprocess.DEVNULL, **options: object
-) -> list[tuple[int, bytes]]:
-    """Runs commands one after the other; the status of each, and what it wrote to standard error."""
+def run_each(*commands: list[str], folder: Path, **options: object) -> list[tuple[int, bytes]]:
+    """Runs commands one after the other in an interpreter of their own; the status of each, and what it wrote to
+    standard error."""
     words = [word for command in commands for word in (*command, ";")]
     ran = subprocess.run(  # type: ignore[call-overload]
         [sys.executable, "-c", FORKING, folder, *words],
         check=True,
-        stdout=stdout,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         timeout=60,
         **options,
@@ -70,11 +71,35 @@ def run_each(
     return [(status, (folder / str(number)).read_bytes()) for number, status in enumerate(statuses)]
 
 
+def fork_each(*commands: Sequence[str | bytes], folder: Path, stdout: IO[bytes]) -> list[tuple[int, bytes]]:
+    """The same where it does not matter how the interpreter started."""
+    processes = []
+    for number, command in enumerate(commands):
+        with (folder / str(number)).open("wb") as stderr:
+            given = [os.fsdecode(word) for word in command]
+            streams = {1: Passed(stdout.fileno()), 2: Passed(stderr.fileno())}
+            process = context.Process(target=_command, args=(given, dict(os.environ), streams))
+            process.start()
+        process.join(60)
+        processes.append(process)
+    return [(process.exitcode, (folder / str(number)).read_bytes()) for number, process in enumerate(processes)]
+
+
+def _command(given: list[str], environment: dict[str, str], streams: dict[int, Any]) -> None:
+    for number, passed in streams.items():
+        os.dup2(passed, number)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - it is no path
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv[1:] = given
+    dispatcher.cli.main()
+
+
 @needs_full
 def test_a_full_disk_is_said(environment: dict[str, str], tmp_path: Path) -> None:
     commands = [["-h"], ["--version"], ["openapi"], ["secrets", "generate-key"], ["account", "list"]]
-    with FULL.open("w") as full:
-        ran = run_each(*commands, folder=tmp_path, stdout=full)
+    with FULL.open("wb") as full:
+        ran = fork_each(*commands, folder=tmp_path, stdout=full)
     assert ran == [(1, b"Error: cannot write the output: No space left on device\n")] * len(commands)
 
 
@@ -82,8 +107,8 @@ def test_nobody_who_reads_is_no_error_of_ours(environment: dict[str, str], tmp_p
     commands = [["-h"], ["openapi"], ["account", "list", "--json"]]
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as nobody:
-        ran = run_each(*commands, folder=tmp_path, stdout=nobody)
+    with os.fdopen(writing, "wb") as nobody:
+        ran = fork_each(*commands, folder=tmp_path, stdout=nobody)
     assert ran == [(141, b"")] * len(commands)
 
 
@@ -152,7 +177,9 @@ def test_bytes_that_are_no_text_are_refused(database: Engine, environment: dict[
         [b"webhook", b"list", b"--account", b"\xff"],
         [b"event", b"show", b"\xff"],
     ]
-    for status, said in run_each(*commands, folder=tmp_path):
+    with Path(os.devnull).open("wb") as nothing:
+        ran = fork_each(*commands, folder=tmp_path, stdout=nothing)
+    for status, said in ran:
         assert status in {1, 2}
         assert said.startswith(b"Error: ")
         assert b"Traceback" not in said

@@ -353,6 +353,9 @@ def test_a_loop_that_a_rate_keeps_waiting_after_its_last_look_sleeps_and_stops_w
     steps: list[str] = []
     late = threading.Event()
 
+    def looks() -> list[int]:
+        return [len(list(alike)) for step, alike in groupby(list(steps)) if step == "look"]
+
     def asleep_too_early(waker: Waker, *arguments: Any) -> bool:
         if not late.is_set():
             late.set()  # committed just before the look that follows
@@ -375,14 +378,12 @@ def test_a_loop_that_a_rate_keeps_waiting_after_its_last_look_sleeps_and_stops_w
     loop = threading.Thread(target=deliver_all, args=(settings,))
     loop.start()
     assert late.wait(20)
-    time.sleep(0.5)
+    wait_until(lambda: len(looks()) > 3)
     assert loop.is_alive()
     stop.set()
     loop.join(5)  # the second event's turn comes after 10
     assert not loop.is_alive()
-    looks = [len(list(alike)) for step, alike in groupby(steps) if step == "look"]
-    assert len(looks) > 3
-    assert max(looks) <= 2  # in its turn, and once more before it would end
+    assert max(looks()) <= 2  # in its turn, and once more before it would end
     assert len(receiver.received) == 1
 
 
