@@ -57,6 +57,7 @@ class Action(StrEnum):
     CONTACT_CONFIRMED = "contact.confirmed"
     CONTACT_UNSUBSCRIBED = "contact.unsubscribed"
     EVENT_TRIGGERED = "event.triggered"
+    MESSAGE_SHOWN = "event.message_shown"
     DELIVERY_CREATED = "delivery.created"
     DELIVERY_REDELIVERED = "delivery.redelivered"
     DELIVERY_CANCELLED = "delivery.cancelled"

@@ -1,6 +1,5 @@
 """`dispatcher delivery`: lists, shows, redelivers and cancels deliveries."""
 
-from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -27,10 +26,10 @@ from dispatcher.cli.output import (
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Before, Limit, Since, Until
 from dispatcher.db.models import Account
 from dispatcher.deliveries.history import PAGE, get_delivery, list_deliveries
+from dispatcher.deliveries.masked import masked
 from dispatcher.deliveries.records import AttemptRecord, DeliveryLine
 from dispatcher.deliveries.redelivery import cancel as cancel_delivery
 from dispatcher.deliveries.redelivery import redeliver as redeliver_delivery
-from dispatcher.masking.messages import Names, mask_echo
 from dispatcher.states import Reason, State
 from dispatcher.webhooks.explanation.reading import explain_one_delivery
 
@@ -104,7 +103,7 @@ def show(
         record = get_delivery(session, owner, identifier, before=before)
         sentences = explain_one_delivery(session, installation_of(context), identifier, exact=True)
     names = masked_names(installation_of(context), reveal=reveal)
-    attempts = [_masked(attempt, record.data, names) for attempt in record.attempts]
+    attempts = [masked(attempt, record.data, names, _OF_BATCH) for attempt in record.attempts]
     if json:
         print_json(
             {
@@ -146,23 +145,6 @@ def cancel(context: typer.Context, identifier: Identifier, account: AnyAccount =
     with installation_of(context).transaction() as session:
         cancel_delivery(session, _owner(session, account, identifier), identifier, by=this_user())
     print_done(f"delivery {identifier} is cancelled", {"id": identifier, "state": State.CANCELLED}, json=json)
-
-
-def _masked(attempt: AttemptRecord, message: bytes | None, names: Names) -> AttemptRecord:
-    if not names:
-        return attempt
-    if attempt.refused is not None:
-        attempt = replace(attempt, refused=_masked(attempt.refused, message, names))
-    headers, excerpt = attempt.answer_headers, attempt.answer_excerpt
-    if attempt.of_batch:
-        return replace(attempt, answer_headers=headers and _OF_BATCH, answer_excerpt=excerpt and _OF_BATCH.encode())
-    cut = bool(attempt.answer_cut)
-    if headers:
-        headers = mask_echo(headers, message, names, cut=cut)
-    if excerpt:
-        text = excerpt.decode(errors="surrogateescape")
-        excerpt = mask_echo(text, message, names, cut=cut).encode(errors="surrogateescape")
-    return replace(attempt, answer_headers=headers, answer_excerpt=excerpt)
 
 
 def _owner(session: Session, account: str | None, identifier: UUID) -> Account:

@@ -1,12 +1,13 @@
 """The history of deliveries, with their attempts. Every function requires the owner."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, Uuid, cast, func, select, true, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
 from dispatcher.db.models import ERASED, Account, Attempt, Delivery, Event, Request, Webhook
@@ -29,7 +30,7 @@ ATTEMPTS = 100  # of a delivery, with what was sent and answered
 
 def list_deliveries(
     session: Session,
-    account: Account,
+    account: Account | None,
     *,
     webhook: UUID | None = None,
     event: UUID | None = None,
@@ -40,10 +41,11 @@ def list_deliveries(
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> DeliveryPage:
-    """A page of the account's deliveries, newest first, including those of deleted webhooks; `before` is that of the
-    previous page. `since` and `until` are about when the event was received. Raises InvalidFilter."""
+    """A page of the account's deliveries (None: of all accounts, by any filter but `event`), newest first, including
+    those of deleted webhooks; `before` is that of the previous page. `since` and `until` are about when the event was
+    received. Raises InvalidFilter."""
     wanted = Wanted(webhook=webhook, event=event, state=state, reason=reason, since=since, until=until)
-    ids, older = page_of_deliveries(session, account.id, wanted, before, limit)
+    ids, older = page_of_deliveries(session, account and account.id, wanted, before, limit)
     query = (
         _delivery_lines(Delivery)
         .select_from(Delivery)
@@ -124,20 +126,8 @@ def get_delivery(
     ).first()
     if row is None:
         raise NotFound("delivery", delivery_id)
-    attempts = session.execute(
-        select(
-            *_ATTEMPT_COLUMNS,
-            Attempt.request_id,
-            *_request_columns(Request),
-            _Refused.id,
-            *_request_columns(_Refused),
-        )
-        .outerjoin(Request, Request.id == Attempt.request_id)
-        .outerjoin(_Refused, _Refused.id == Request.replaces)
-        .where(Attempt.delivery_id == delivery_id, *([Attempt.number < before] if before is not None else []))
-        .order_by(Attempt.number.desc())
-        .limit(limit + 1)
-    ).all()
+    last = _attempts().where(Attempt.delivery_id == delivery_id).limit(limit + 1)
+    attempts = session.execute(last.where(Attempt.number < before) if before is not None else last).all()
     shown = [_attempt(attempt) for attempt in reversed(attempts[:limit])]
     earlier = shown[0].number if len(attempts) > limit else None
     event, data = None, None
@@ -145,6 +135,38 @@ def get_delivery(
         *line, codec, stored = row[-len(EVENT_COLUMNS) - 2 :]
         event, data = EventLine(*line), decoded(codec, stored)
     return DeliveryRecord(_delivery_line(row), event, data, shown, earlier)
+
+
+def attempts_of(
+    session: Session, deliveries: Sequence[UUID], *, limit: int
+) -> Mapping[UUID, tuple[Webhook, Sequence[AttemptRecord]]]:
+    """Of each of these deliveries that was attempted: its webhook, and its last attempts, the newest first; one more
+    than `limit` if there are more."""
+    wanted = select(func.unnest(cast(list(deliveries), ARRAY(Uuid))).label("id")).subquery().c.id
+    last = _attempts().where(Attempt.delivery_id == wanted).limit(limit + 1).subquery("last").lateral()
+    query = (
+        select(wanted, Webhook, *last.c)
+        .select_from(wanted.table)
+        .join(Delivery, Delivery.id == wanted)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .join(last, true())
+        .order_by(wanted, last.c.number.desc())
+    )
+    found: dict[UUID, tuple[Webhook, list[AttemptRecord]]] = {}
+    for delivery, webhook, *attempt in session.execute(query):
+        found.setdefault(delivery, (webhook, []))[1].append(_attempt(attempt))
+    return found
+
+
+def _attempts() -> Select[Any]:
+    """Attempts, each with its request and the one before that, the newest first."""
+    columns = *_request_columns(Request), _Refused.id, *_request_columns(_Refused)
+    return (
+        select(*_ATTEMPT_COLUMNS, Attempt.request_id, *columns)
+        .outerjoin(Request, Request.id == Attempt.request_id)
+        .outerjoin(_Refused, _Refused.id == Request.replaces)
+        .order_by(Attempt.number.desc())
+    )
 
 
 EVENT_COLUMNS: tuple[Any, ...] = (

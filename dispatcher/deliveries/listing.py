@@ -33,10 +33,12 @@ class Wanted:
             raise InvalidFilter("reason", f"is of discarded deliveries only, and `state` is `{self.state}`")
 
 
-def page_of_deliveries(session: Session, account: UUID, wanted: Wanted, before: UUID | None, limit: int) -> Found:
-    """A page of the account's deliveries, newest first; those of one event by their webhook, the newest first. A filter
-    without an index makes it from the next 10,000, so it can be short or empty although there are more. Raises
-    InvalidFilter for an account with very many webhooks."""
+def page_of_deliveries(
+    session: Session, account: UUID | None, wanted: Wanted, before: UUID | None, limit: int
+) -> Found:
+    """A page of the account's deliveries (None: of all accounts), newest first; those of one event by their webhook,
+    the newest first. A filter without an index makes it from the next 10,000, so it can be short or empty although
+    there are more. Raises InvalidFilter for an account with very many webhooks."""
     given: dict[str, Any] = {
         "account": account,
         "webhook": wanted.webhook,
@@ -52,6 +54,9 @@ def page_of_deliveries(session: Session, account: UUID, wanted: Wanted, before: 
         found = session.execute(text(_of_event(wanted)), given).one()
         return page(found.ids, found.reached, limit)
     given["end"] = min(given["end"], before or BEYOND)
+    if account is None:
+        found = session.execute(text(_of_all(wanted)), given).one()
+        return page(found.ids, found.reached, limit)
     if wanted.state in _OPEN:
         found = session.execute(text(_few(wanted.state, is_one=wanted.webhook is not None)), given).one()
         refuse_many(found.webhooks)
@@ -77,6 +82,16 @@ SELECT
   ARRAY(SELECT d.id FROM looked_at d JOIN dispatcher.webhooks w ON w.id = d.webhook_id WHERE {" AND ".join(fits)}
         ORDER BY d.webhook_id DESC LIMIT :limit) AS ids,
   (SELECT id FROM looked_at ORDER BY webhook_id DESC OFFSET :looked_at - 1 LIMIT 1) AS reached"""
+
+
+def _of_all(wanted: Wanted) -> str:
+    fits = ["true", *_fits(wanted)]
+    return f"""
+WITH looked_at AS MATERIALIZED (
+  SELECT id, state, reason FROM dispatcher.deliveries WHERE id >= :first AND id < :end
+  ORDER BY id DESC LIMIT :looked_at)
+SELECT ARRAY(SELECT id FROM looked_at WHERE {" AND ".join(fits)} ORDER BY id DESC LIMIT :limit) AS ids,
+  (SELECT id FROM looked_at ORDER BY id DESC OFFSET :looked_at - 1 LIMIT 1) AS reached"""
 
 
 def _fits(wanted: Wanted) -> list[str]:

@@ -128,6 +128,14 @@ def cancel(session: Session, account: Account, delivery_id: UUID, *, by: Actor) 
     audit.write(session, by, Action.DELIVERY_CANCELLED, delivery_id, account=account.id, detail={})
 
 
+def send_at_once(session: Session, account: Account, delivery_id: UUID, timing: Timing, *, by: Actor) -> None:
+    """Sends a delivery again: one that waits is cancelled first, and does not wait any more. Otherwise as `redeliver`.
+    Raises NotFound and WrongState."""
+    if _current(session, account, delivery_id).state in _CANCELLED_FROM:
+        cancel(session, account, delivery_id, by=by)
+    redeliver(session, account, delivery_id, timing, by=by)
+
+
 def _current(session: Session, account: Account, delivery_id: UUID) -> Row[str, datetime | None]:
     found = session.execute(
         select(Delivery.state, Webhook.deleted_at)

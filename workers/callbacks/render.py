@@ -2,20 +2,17 @@
 
 import json
 from collections.abc import Sequence, Set
-from datetime import UTC, datetime
 from functools import lru_cache
-from typing import assert_never
 from urllib.parse import quote, urlencode
-from uuid import UUID
 
-from dispatcher.events.raw_json import compact, object_members, stringified
-from dispatcher.ids import time_of
+from dispatcher.events.raw_json import compact, object_members
 from dispatcher.masking.answers import secret_forms
 from dispatcher.masking.forms import Form
 from dispatcher.masking.urls import MASK
 from dispatcher.transport.exchange import CONNECT_SECONDS, MIN_CONNECT_SECONDS, MIN_SECONDS, Request
 from dispatcher.version import USER_AGENT
-from dispatcher.webhooks.contract import Envelope, Member, Method
+from dispatcher.webhooks.bodies import body_of
+from dispatcher.webhooks.contract import Method
 from schedules.timing import Timing
 from workers.callbacks.targets import Target
 from workers.claims.claims import Claim
@@ -40,12 +37,9 @@ def render(
     if contract.method is Method.GET:
         url, body = _with_query(target.url, first.data), None
     else:
-        url = target.url
-        data = b",".join([_enveloped(claim, target, request_id) for claim in claims])
-        body = b"[" + data + b"]" if contract.envelope is Envelope.ARRAY else data
-        if contract.nonce_signature is not None:
-            # Receivers in Node check this signature over JSON.stringify of the body after they have parsed it.
-            body = stringified(body.decode()).encode()
+        if not all(claim.data for claim in claims):  # a delivery was opened again at the moment of the erasure
+            raise RenderFailed("the message was erased")
+        url, body = target.url, body_of(claims, target, request_id)
         headers.append(("Content-Type", contract.content_type))
     if len(claims) == 1:
         headers += [
@@ -76,48 +70,6 @@ def render(
         https_only=contract.https_only,
         account=target.account_id,
     )
-
-
-def _enveloped(claim: Claim, target: Target, request_id: str) -> bytes:
-    """The message as the contract wants it: alone, or as one member among others. Its bytes are unchanged."""
-    if not claim.data:  # its delivery was opened again at the moment of the erasure
-        raise RenderFailed("the message was erased")
-    if not target.contract.members:
-        return claim.data
-    parts = [
-        f"{json.dumps(name)}:".encode() + _member(holds, claim, target, request_id)
-        for name, holds in target.contract.members
-    ]
-    return b"{" + b",".join(parts) + b"}"
-
-
-def _member(holds: Member, claim: Claim, target: Target, request_id: str) -> bytes:
-    match holds:
-        case Member.DATA:
-            return claim.data
-        case Member.EVENT_ID:
-            value: str | None = claim.event_id
-        case Member.EVENT_TYPE:
-            value = claim.event_type
-        case Member.CREATED_AT:
-            value = _time(time_of(UUID(claim.event_id)))
-        case Member.OCCURRED_AT:
-            value = _time(claim.occurred_at)
-        case Member.ACCOUNT:
-            value = target.account
-        case Member.APP:
-            value = claim.app
-        case Member.WEBHOOK_ID:
-            value = target.id
-        case Member.ATTEMPT_ID:
-            value = request_id  # the record of an attempt has its request's id
-        case _:
-            assert_never(holds)
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def masked_headers(request: Request, target: Target) -> str:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.audit import Action
@@ -81,18 +81,19 @@ def explain_one_delivery(
 def explain_deliveries(
     session: Session, installation: Installation, deliveries: Sequence[UUID], *, exact: bool
 ) -> Mapping[UUID, list[Sentence]]:
-    """Of each of these deliveries that exists the sentences that explain it: in one statement, one more if some are
-    ready, and one if some are cancelled."""
+    """Of each of these deliveries that exists the sentences that explain it: in one statement, and one more if some are
+    ready or cancelled."""
     rows = session.execute(_DELIVERIES, {"ids": list(deliveries), "format": FORMAT, "lives": LIVES}).all()
     ready, cancelled = ([row.id for row in rows if row.state == state] for state in (State.READY, State.CANCELLED))
     before: dict[UUID, situation.Before] = {}
     cancelled_by: dict[UUID, str] = {}
-    if cancelled:
-        cancelled_by = {row.target_id: row.actor for row in session.execute(_CANCELLED_BY, {"ids": cancelled})}
-    if ready:
-        for row in session.execute(_BEFORE, {"ids": ready, "most": COUNTED}):
-            others = max(row.found - 1, 0)
-            before[row.id] = situation.Before(min(others, COUNTED), complete=others <= COUNTED)
+    if ready or cancelled:
+        for row in session.execute(_MORE, {"ready": ready, "cancelled": cancelled, "most": COUNTED}):
+            if row.actor is not None:
+                cancelled_by[row.id] = row.actor
+            else:
+                others = max(row.found - 1, 0)
+                before[row.id] = situation.Before(min(others, COUNTED), complete=others <= COUNTED)
     return {
         row.id: explain_delivery(
             _delivery(row, installation, before.get(row.id), cancelled_by.get(row.id), exact=exact), row.now
@@ -153,15 +154,17 @@ def explain_stored_event(
     session: Session, account: Account, event: EventLine, states: Mapping[State, int]
 ) -> list[Sentence]:
     """The sentences that explain an event of whose deliveries so many, as far as they were counted, are in each state.
-    Of an event with deliveries it reads nothing more; of another three statements."""
+    Of an event that webhooks took it reads nothing more; of another one statement, and a second one if it was never
+    sent and nobody takes its type."""
     subscribers: list[situation.Subscriber] = []
     nearest: tuple[str, ...] = ()
     now = event.created_at  # is told only with webhooks
     if not event.delivery_count:
-        now = session.execute(_NOW).scalar_one()
-        subscribers = [situation.Subscriber(*row) for row in session.execute(_subscribers(account.id))]
+        rows = session.execute(_subscribers(account.id)).all()
+        subscribers = [situation.Subscriber(*row[:-1]) for row in rows]
+        now = rows[0].now if rows else now
         taking = set(subscriptions_taking(event.type))
-        if subscribers and not any(taking & set(each.event_types) for each in subscribers):
+        if subscribers and not states and not any(taking & set(each.event_types) for each in subscribers):
             nearest = nearest_types_in(session.connection(), account.name, event.app, event.type)
     return explain_event(
         situation.EventSituation(
@@ -183,7 +186,7 @@ def explain_stored_event(
 def _subscribers(account: UUID) -> Any:
     wanted = Webhook.account_id == account, Webhook.deleted_at.is_(None)
     columns = Webhook.id, Webhook.name, Webhook.url_masked, Webhook.event_types, Webhook.app, Webhook.created_at
-    return select(*columns).where(*wanted).order_by(Webhook.id.desc()).limit(SHOWN + 1)
+    return select(*columns, func.now().label("now")).where(*wanted).order_by(Webhook.id.desc()).limit(SHOWN + 1)
 
 
 def _webhook(row: Row[Any], installation: Installation) -> situation.WebhookSituation:
@@ -264,8 +267,6 @@ def _last(row: Row[Any], *, exact: bool) -> situation.LastAttempt | None:
     )
 
 
-_NOW = text("SELECT now()")
-
 # A request of one message has its delivery in its headers.
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _FIND = text(f"""
@@ -329,17 +330,11 @@ LEFT JOIN LATERAL (
 WHERE d.id = ANY(CAST(:ids AS uuid[]))
 """)
 
-# The newest entry of each.
-_CANCELLED_BY = text(f"""
-SELECT DISTINCT ON (target_id) target_id, actor FROM dispatcher.audit
-WHERE target_id = ANY(CAST(:ids AS uuid[])) AND action = '{Action.DELIVERY_CANCELLED}'
-ORDER BY target_id, id DESC
-""")
-
-# With itself: deliveries of one group are due at the same moment, and come in any order. Each kind in the order of its
-# index, so that no plan reads more than it counts.
-_BEFORE = text(f"""
-SELECT d.id, (SELECT count(*) FROM (
+# Of those that are ready how many are before each, with itself: deliveries of one group are due at the same moment, and
+# come in any order; each kind in the order of its index, so that no plan reads more than it counts. Of those that are
+# cancelled the newest entry in the audit log.
+_MORE = text(f"""
+SELECT d.id, NULL AS actor, (SELECT count(*) FROM (
     (SELECT 1 FROM dispatcher.deliveries b
      WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND NOT b.is_retry AND b.due_at <= d.due_at
      ORDER BY b.due_at LIMIT :most + 2)
@@ -348,7 +343,12 @@ SELECT d.id, (SELECT count(*) FROM (
      WHERE b.state = '{State.READY}' AND b.webhook_id = d.webhook_id AND b.is_retry AND b.due_at <= d.due_at
      ORDER BY b.due_at LIMIT :most + 2)
     LIMIT :most + 2) b) AS found
-FROM dispatcher.deliveries d WHERE d.id = ANY(CAST(:ids AS uuid[]))
+FROM dispatcher.deliveries d WHERE d.id = ANY(CAST(:ready AS uuid[]))
+UNION ALL
+SELECT * FROM (
+  SELECT DISTINCT ON (target_id) target_id, actor, NULL::bigint FROM dispatcher.audit
+  WHERE target_id = ANY(CAST(:cancelled AS uuid[])) AND action = '{Action.DELIVERY_CANCELLED}'
+  ORDER BY target_id, id DESC) a
 """)
 
 # Of its notices the one that is due, or else the one of last.
