@@ -41,7 +41,7 @@ def list_deliveries(
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> DeliveryPage:
-    """A page of the account's deliveries (None: of all accounts, by any filter but `event`), newest first, including
+    """A page of the account's deliveries (None: of all accounts, unless by `event` or `webhook`), newest first, including
     those of deleted webhooks; `before` is that of the previous page. `since` and `until` are about when the event was
     received. Raises InvalidFilter."""
     wanted = Wanted(webhook=webhook, event=event, state=state, reason=reason, since=since, until=until)

@@ -55,6 +55,7 @@ def page_of_deliveries(
         return page(found.ids, found.reached, limit)
     given["end"] = min(given["end"], before or BEYOND)
     if account is None:
+        assert wanted.webhook is None  # it has an account
         found = session.execute(text(_of_all(wanted)), given).one()
         return page(found.ids, found.reached, limit)
     if wanted.state in _OPEN:
@@ -90,7 +91,7 @@ def _of_all(wanted: Wanted) -> str:
 WITH looked_at AS MATERIALIZED (
   SELECT id, state, reason FROM dispatcher.deliveries WHERE id >= :first AND id < :end
   ORDER BY id DESC LIMIT :looked_at)
-SELECT ARRAY(SELECT id FROM looked_at WHERE {" AND ".join(fits)} ORDER BY id DESC LIMIT :limit) AS ids,
+SELECT ARRAY(SELECT id FROM looked_at d WHERE {" AND ".join(fits)} ORDER BY id DESC LIMIT :limit) AS ids,
   (SELECT id FROM looked_at ORDER BY id DESC OFFSET :looked_at - 1 LIMIT 1) AS reached"""
 
 

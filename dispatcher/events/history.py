@@ -156,7 +156,7 @@ JOIN dispatcher.accounts a ON a.id = e.account_id
 CROSS JOIN LATERAL (
   SELECT jsonb_object_agg(state, number) AS states FROM (
     SELECT state, count(*) AS number
-    FROM (SELECT state FROM dispatcher.deliveries WHERE event_id = e.id LIMIT 1000) some GROUP BY state) counted) d
+    FROM (SELECT state FROM dispatcher.deliveries WHERE event_id = e.id LIMIT 1000) first GROUP BY state) counted) d
 WHERE e.id = ANY(CAST(:ids AS uuid[]))
 """)
 

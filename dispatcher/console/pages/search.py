@@ -12,7 +12,8 @@ from dispatcher.accounts.owners import owner_of_delivery, owner_of_event, owner_
 from dispatcher.console.frame import Pages, Reading, Session
 from dispatcher.console.view import View
 from dispatcher.deliveries.history import get_delivery
-from dispatcher.errors import NotFound
+from dispatcher.errors import InvalidFilter, NotFound
+from dispatcher.events.history import accounts_with, list_events
 from dispatcher.webhooks.explanation.reading import Kind, find
 from dispatcher.webhooks.store import Webhooks
 
@@ -29,8 +30,10 @@ def get_search(view: Reading, q: Annotated[str, Query(max_length=255, pattern=r"
         if len(found) == 1:
             path = f"/webhooks/{found[0].id}"
         elif identifier is None and not found and wanted:
-            is_account = view.is_console and _is_account(session, wanted)
-            return view.goto("/webhooks", account=wanted) if is_account else view.goto("/events", subject=wanted)
+            if view.is_console and _is_account(session, wanted):
+                return view.goto("/webhooks", account=wanted)
+            path = _only_event(session, view, wanted)
+            return view.goto(path) if path is not None else view.goto("/events", subject=wanted)
         return view.goto(path) if path is not None else view.page("search.html", wanted=wanted, found=found)
 
 
@@ -62,9 +65,21 @@ def _page_of(session: Session, view: View, identifier: UUID) -> str | None:
             if delivery is None:
                 return None
             owner = owner_of_delivery(session, delivery)
-            event = get_delivery(session, owner, delivery, limit=1).delivery.event_id
-            path = f"/events/{event}"
+            line = get_delivery(session, owner, delivery, limit=1).delivery
+            path = f"/events/{line.event_id}" if line.event_type is not None else f"/deliveries/{delivery}"
     return path if view.caller.account_id in {None, owner.id} else None
+
+
+def _only_event(session: Session, view: View, subject: str) -> str | None:
+    """The page of the event with this subject, if there is but one."""
+    try:
+        owners = [view.caller.account] if view.caller.account is not None else accounts_with(session, subject)
+    except InvalidFilter:  # too many accounts to look into each: the list asks for one
+        return None
+    if len(owners) != 1:
+        return None
+    events = list_events(session, find_account(session, owners[0]), subject=subject, limit=2).events
+    return f"/events/{events[0].id}" if len(events) == 1 else None
 
 
 def _is_account(session: Session, name: str) -> bool:
