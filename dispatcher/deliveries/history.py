@@ -45,7 +45,7 @@ def list_deliveries(
     those of deleted webhooks; `before` is that of the previous page. `since` and `until` are about when the event was
     received. Raises InvalidFilter."""
     wanted = Wanted(webhook=webhook, event=event, state=state, reason=reason, since=since, until=until)
-    ids, older = page_of_deliveries(session, account and account.id, wanted, before, limit)
+    ids, older = page_of_deliveries(session, account.id if account is not None else None, wanted, before, limit)
     query = (
         _delivery_lines(Delivery)
         .select_from(Delivery)

@@ -109,7 +109,7 @@ class OwnedEvent:
 
 def find_event(session: Session, account: UUID | None, event_id: UUID) -> OwnedEvent:
     """An event of this account, or of any (None), in one statement. Raises NotFound."""
-    some = select(Delivery.state).where(Delivery.event_id == Event.id).limit(DELIVERIES_LOOKED_AT).subquery()
+    some = select(Delivery.state).where(Delivery.event_id == event_id).limit(DELIVERIES_LOOKED_AT).subquery()
     counted = select(some.c.state, func.count().label("number")).group_by(some.c.state).subquery()
     states = select(func.jsonb_object_agg(counted.c.state, counted.c.number)).scalar_subquery()
     query = select(Account, *EVENT_COLUMNS, Event.codec, Event.data, states).join(Event, Event.account_id == Account.id)

@@ -9,13 +9,12 @@ from starlette.responses import Response
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_delivery, owner_of_webhook
 from dispatcher.console.cards import Shown, cards_of, names_for
-from dispatcher.console.cookies import chosen
+from dispatcher.console.cookies import zone_of
 from dispatcher.console.frame import Cursor, Managing, Pages, Problems, Reading, read_cursor
 from dispatcher.console.moments import read_moment
 from dispatcher.console.pages.events import chosen_webhook
 from dispatcher.console.pages.webhooks import TextQuery
 from dispatcher.console.view import View
-from dispatcher.console.words import zone_named
 from dispatcher.deliveries.history import get_delivery, list_deliveries
 from dispatcher.deliveries.redelivery import cancel, send_at_once
 from dispatcher.errors import Conflict, InvalidFilter, UnknownAccount
@@ -43,12 +42,12 @@ def get_deliveries(
 ) -> Response:
     filters = {"account": account, "webhook": webhook, "state": state, "reason": reason, "since": since, "until": until}
     given: dict[str, Any] = {"filters": filters, "problems": None, "lines": [], "cursor": cursor}
-    zone = zone_named(chosen(view.request.cookies))
+    zone = zone_of(view.request)
     with view.transaction() as session:
         try:
             named = view.caller.account or account
             owner = find_account(session, named) if named else None
-            to = chosen_webhook(session, view, owner and owner.id, webhook) if webhook else None
+            to = chosen_webhook(session, view, owner.id if owner is not None else None, webhook) if webhook else None
             if to is not None and owner is None:
                 owner = owner_of_webhook(session, to)
             page = list_deliveries(
@@ -130,5 +129,5 @@ def _ask(view: View, delivery_id: UUID, template: str, problems: Problems | None
         (card,) = cards_of(session, view, shown, {}, lines=[record.delivery], most=1)
         line = card.line
         back = f"/events/{line.event_id}" if line.event_type else f"/deliveries/{line.id}"
-        given = {"card": card, "back": back, "account": owner.name}
+        given: dict[str, Any] = {"card": card, "back": back, "account": owner.name}
         return view.refused(template, None, problems, **given) if problems else view.page(template, **given)

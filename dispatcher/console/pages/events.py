@@ -7,19 +7,17 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.owners import owner_of_event
 from dispatcher.console.cards import BY_NEED, Shown, cards_of, names_for
-from dispatcher.console.cookies import chosen
-from dispatcher.console.frame import Cursor, Given, Managing, Pages, Problems, Reading, read_cursor
+from dispatcher.console.cookies import zone_of
+from dispatcher.console.frame import Cursor, Given, Managing, Pages, Problems, Reading, Session, read_cursor
 from dispatcher.console.json_lines import indented
 from dispatcher.console.moments import read_moment
 from dispatcher.console.pages.webhooks import TextQuery
 from dispatcher.console.view import View
-from dispatcher.console.words import zone_named
 from dispatcher.deliveries.history import attempts_of, list_deliveries
 from dispatcher.deliveries.records import EventLine, EventPage
 from dispatcher.deliveries.redelivery import send_to
@@ -69,7 +67,7 @@ def get_events(
     filters = {"account": account, "type": event_type, "subject": subject, "app": app, "state": state}
     filters |= {"since": since, "until": until}
     given: dict[str, Any] = {"filters": filters, "problems": None, "accounts": [], "lines": [], "cursor": cursor}
-    zone = zone_named(chosen(view.request.cookies))
+    zone = zone_of(view.request)
     with view.transaction() as session:
         try:
             named = view.caller.account or account
