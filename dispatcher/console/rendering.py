@@ -25,6 +25,9 @@ from dispatcher.masking.terminal import safe_text
 _ENGLISH = NullTranslations()
 
 
+_QUESTION = "question"  # of `confirm.html` the element with this id is more than the block of this name, its heading
+
+
 class Rendering:
     """The templates of one face."""
 
@@ -72,7 +75,8 @@ class Rendering:
 def _part(request: Request, blocks: Collection[str]) -> str | None:
     """The block that a request of htmx is for."""
     target = unquote(request.headers.get("hx-target", "").partition("#")[2])
-    return target if "hx-request" in request.headers and target in blocks else None
+    is_part = target in blocks and target != _QUESTION
+    return target if "hx-request" in request.headers and is_part else None
 
 
 def _with(request: Request, changes: Mapping[str, object]) -> Mapping[str, object]:
