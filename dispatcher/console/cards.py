@@ -99,14 +99,15 @@ def cards_of(
     *,
     lines: Sequence[DeliveryLine],
     most: int,
+    first: UUID | None = None,
 ) -> list[Card]:
-    """These deliveries, those first that did not arrive, each with at most so many of its attempts; in two statements
-    at most."""
+    """These deliveries, `first` and then those that did not arrive first, each with at most so many of its attempts; in
+    two statements at most."""
     ids = [line.id for line in lines]
     said = explain_deliveries(session, view.installation, ids, exact=view.is_console) if ids else {}
     webhooks, message = Webhooks(session, view.installation), shown.message
     cards = []
-    for line in sorted(lines, key=lambda each: BY_NEED.index(each.state)):
+    for line in sorted(lines, key=lambda each: (each.id != first, BY_NEED.index(each.state))):
         webhook, records = attempts.get(line.id, (None, ()))
         tried: list[Tried] = []
         if webhook is not None:

@@ -100,7 +100,7 @@ def post_send(view: Managing, delivery_id: UUID) -> Response:
     except Conflict as error:
         return _ask(view, delivery_id, "delivery_send.html", Problems.of(problem_of(error)))
     view.installation.waker.wake()
-    return view.goto(f"/events/{line.event_id}", done="redelivered")
+    return view.goto(f"/events/{line.event_id}", delivery=delivery_id, done="redelivered")
 
 
 @pages.get("/deliveries/{delivery_id}/cancel")
@@ -117,7 +117,9 @@ def post_cancel(view: Managing, delivery_id: UUID) -> Response:
             cancel(session, owner, delivery_id, by=view.by)
     except Conflict as error:
         return _ask(view, delivery_id, "delivery_cancel.html", Problems.of(problem_of(error)))
-    return view.goto(f"/events/{line.event_id}" if line.event_type else f"/deliveries/{line.id}", done="cancelled")
+    if line.event_type is None:
+        return view.goto(f"/deliveries/{delivery_id}", done="cancelled")
+    return view.goto(f"/events/{line.event_id}", delivery=delivery_id, done="cancelled")
 
 
 def _ask(view: View, delivery_id: UUID, template: str, problems: Problems | None = None) -> Response:

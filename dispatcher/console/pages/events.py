@@ -110,8 +110,9 @@ def _line(event: EventLine, account: str, states: Mapping[State, int]) -> Line:
 
 
 @pages.get("/events/{event_id}")
-def get_event(view: Reading, event_id: UUID, cursor: Cursor = None) -> Response:
-    return _event_page(view, event_id, cursor)
+def get_event(view: Reading, event_id: UUID, cursor: Cursor = None, delivery: UUID | None = None) -> Response:
+    """`delivery`: the one that is asked about comes first."""
+    return _event_page(view, event_id, cursor, first=delivery)
 
 
 @pages.post("/events/{event_id}/reveal")
@@ -124,14 +125,16 @@ def post_reveal(view: Reading, event_id: UUID) -> Response:
     return _event_page(view, event_id, None, revealed=True)
 
 
-def _event_page(view: View, event_id: UUID, cursor: str | None, *, revealed: bool = False) -> Response:
+def _event_page(
+    view: View, event_id: UUID, cursor: str | None, *, first: UUID | None = None, revealed: bool = False
+) -> Response:
     with view.transaction() as session:
         owned = find_event(session, view.caller.account_id, event_id)
         event, account = owned.event, owned.account
         page = list_deliveries(session, account, event=event_id, before=read_cursor(cursor), limit=DELIVERIES)
         attempts = attempts_of(session, [line.id for line in page.deliveries], limit=ATTEMPTS)
         shown = Shown(account, event, owned.data, names_for(view, revealed=revealed))
-        cards = cards_of(session, view, shown, attempts, lines=page.deliveries, most=ATTEMPTS)
+        cards = cards_of(session, view, shown, attempts, lines=page.deliveries, most=ATTEMPTS, first=first)
         is_told = event.erased or not event.delivery_count
         masked, whole = shown.message, owned.data
         message, is_cut = indented(masked.decode(errors="replace"), MESSAGE) if masked is not None else (None, False)
@@ -175,7 +178,7 @@ def post_send(view: Managing, event_id: UUID, form: Given) -> Response:
         with view.transaction() as session:
             return view.refused("event_send.html", form, problems, **_sending(view, session, event_id))
     view.installation.waker.wake()
-    return view.goto(f"/events/{event_id}", done="redelivered")
+    return view.goto(f"/events/{event_id}", delivery=sent.delivery_id, done="redelivered")
 
 
 def _sending(view: View, session: Session, event_id: UUID) -> dict[str, Any]:

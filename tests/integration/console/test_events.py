@@ -138,7 +138,12 @@ def do(browser: Browser, path: str, fields: dict[str, str] | None = None) -> str
     """What comes of a change that was asked for first."""
     assert browser.get(path).status_code == 200
     answer = browser.post(path, fields)
-    return answer.headers["Location"] if answer.is_redirect else texts(answer.text)
+    return answer.headers["Location"].removeprefix(f"/{browser.kind}") if answer.is_redirect else texts(answer.text)
+
+
+def led_to(event: str, delivery: Any, done: str) -> str:
+    """The page after a change of a delivery."""
+    return f"{event}?delivery={delivery.id}&done={done}"
 
 
 def test_a_message_is_sent_again_and_counts_as_a_redelivery(
@@ -149,8 +154,10 @@ def test_a_message_is_sent_again_and_counts_as_a_redelivery(
     customer = people.customer()
     asked = texts(customer.get(f"/deliveries/{refused.id}/send").text)
     assert "Attempt 2 is made within seconds" in asked
-    assert do(customer, f"/deliveries/{refused.id}/send") == f"/portal{event}?done=redelivered"
-    assert "It is sent again." in customer.get(f"{event}?done=redelivered").text
+    assert do(customer, f"/deliveries/{refused.id}/send") == led_to(event, refused, "redelivered")
+    sent = customer.get(led_to(event, refused, "redelivered")).text
+    assert "It is sent again." in sent
+    assert sent.index(f"/webhooks/{hooks['refuses'].id}") < sent.index(f"/webhooks/{hooks['fails'].id}")
     deliver_all(settings)
     assert delivery_to(database, hooks["refuses"]).state == "delivered"
     asked = texts(customer.get(f"/deliveries/{refused.id}/send").text)
@@ -164,10 +171,10 @@ def test_what_waits_is_tried_now_or_cancelled(
     waits, due = delivery_to(database, hooks["fails"]), delivery_to(database, hooks["is-disabled"])
     operator = people.operator()
     assert "It does not wait until" in texts(operator.get(f"/deliveries/{waits.id}/send").text)
-    assert do(operator, f"/deliveries/{waits.id}/send") == f"/console{event}?done=redelivered"
+    assert do(operator, f"/deliveries/{waits.id}/send") == led_to(event, waits, "redelivered")
     deliver_all(settings)
     assert delivery_to(database, hooks["fails"]).state == "delivered"
-    assert do(operator, f"/deliveries/{due.id}/cancel") == f"/console{event}?done=cancelled"
+    assert do(operator, f"/deliveries/{due.id}/cancel") == led_to(event, due, "cancelled")
     assert delivery_to(database, hooks["is-disabled"]).state == "cancelled"
     again = do(operator, f"/deliveries/{due.id}/cancel")
     assert "Nothing was changed" in again
@@ -184,7 +191,8 @@ def test_an_event_is_sent_to_one_webhook_by_choice(
     customer, path = people.customer(), f"{event}/send"
     offered = customer.get(path).text
     assert ("new" in offered, "is-disabled" in offered, "theirs" in offered) == (True, False, False)
-    assert do(customer, path, {"webhook": str(new.id)}) == f"/portal{event}?done=redelivered"
+    led = do(customer, path, {"webhook": str(new.id)})
+    assert led == led_to(event, delivery_to(database, new), "redelivered")
     deliver_all(settings)
     assert len(receiver.at("/new")) == 1
     assert "is on its way" in do(customer, path, {"webhook": str(hooks["fails"].id)})

@@ -149,6 +149,15 @@ class World:
             "undelivered": [False, True],
             **self.times,
         }  # fmt: skip
+        yield "list_deliveries, of all", "deliveries", lambda session, _, **given: list_deliveries(
+            session, None, **given
+        ), {"state": [None, *State], "reason": [None, Reason.EXHAUSTED], **self.times}  # fmt: skip
+        yield "list_events, of all", "events", lambda session, _, **given: list_events(session, None, **given), {
+            "event_type": [None, "rare"],
+            "app": [None, "rare"],
+            "undelivered": [False, True],
+            **self.times,
+        }  # fmt: skip
         yield "list_notices", "notices", list_notices, {
             "webhook": [None, *self.webhooks],
             "kind": [None, NoticeKind.WEBHOOK_DISABLED, NoticeKind.MESSAGE_DISCARDED],
