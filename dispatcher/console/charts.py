@@ -86,41 +86,7 @@ def _axis(most: int, width: int) -> "tuple[_Area, list[Markup]]":
     return _Area(LEFT, width, floor, high, top), grid
 
 
-def _feet(labels: Sequence[str], pitch: float, most: int) -> list[Markup]:
-    """About so many of the labels, below."""
-    every = max(1, round(len(labels) / most))
-    return [
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            _px(LEFT + pitch * (at + 0.5)), HEIGHT - 4, label
-        )
-        for at, label in enumerate(labels)
-        if at % every == every // 2
-    ]
-
-
-def _drawn(parts: Sequence[Markup], says: str, width: int, *, narrow: bool) -> Markup:
-    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        "narrow" if narrow else "wide", width, HEIGHT, says, Markup("").join(parts)
-    )
-
-
-def _axis(most: int, width: int) -> "tuple[_Area, list[Markup]]":
-    """Where a chart stands that goes up to `most`, and its lines with their numbers."""
-    step = nice_step(most)
-    top = max(step * -(-most // step), step)
-    floor, high = HEIGHT - FOOT, HEIGHT - FOOT - TOP
-    grid = []
-    for value in range(0, top + 1, step):
-        y = floor - high * value / top
-        grid.append(
-            Markup(
-                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
-            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
-        )
-    return _Area(LEFT, width, floor, high, top), grid
-
-
-def _feet(series: Sequence[Bar] | Sequence[Dots], width: int, labels: int) -> list[Markup]:
+def _feet(series: Sequence[Bar | Dots], width: int, labels: int) -> list[Markup]:
     """So many of the round labels at most, below."""
     named = [at for at, one in enumerate(series) if one.is_round]
     every = max(1, -(-len(named) // labels))

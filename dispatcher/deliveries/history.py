@@ -41,9 +41,9 @@ def list_deliveries(
     before: UUID | None = None,
     limit: int = PAGE,
 ) -> DeliveryPage:
-    """A page of the account's deliveries (None: of all accounts, unless by `event` or `webhook`), newest first, including
-    those of deleted webhooks; `before` is that of the previous page. `since` and `until` are about when the event was
-    received. Raises InvalidFilter."""
+    """A page of the account's deliveries (None: of all accounts, unless by `event` or `webhook`), newest first,
+    including those of deleted webhooks; `before` is that of the previous page. `since` and `until` are about when the
+    event was received. Raises InvalidFilter."""
     wanted = Wanted(webhook=webhook, event=event, state=state, reason=reason, since=since, until=until)
     ids, older = page_of_deliveries(session, account.id if account is not None else None, wanted, before, limit)
     query = (

@@ -26,7 +26,9 @@ def login(settings: Settings) -> str | None:
     installation = Installation(settings)
     try:
         with installation.transaction() as session:
-            link = make_to_console(session, Scope.OPERATOR, expires_in=_LASTS, now=installation.clock(), by=_BY)
+            link = make_to_console(
+                session, Scope.OPERATOR, settings, expires_in=_LASTS, now=installation.clock(), by=_BY
+            )
         return link.url(settings.console_url)
     finally:
         installation.close()

@@ -299,17 +299,6 @@ class Webhooks:
         whole = select(Webhook).where(Webhook.id.in_([row.id for row in rows])).order_by(Webhook.id.desc())
         return self._session.scalars(whole).all(), older
 
-    def named(self, name: str, account: UUID | None) -> Sequence[Webhook]:
-        """Webhooks with this name, deleted ones left out: that of the account, or some of all accounts' (None)."""
-        wanted = [Webhook.name == name, Webhook.deleted_at.is_(None)]
-        wanted += [Webhook.account_id == account] if account is not None else []
-        return self._session.scalars(select(Webhook).where(*wanted).order_by(Webhook.id.desc()).limit(50)).all()
-
-    def some(self, identifiers: Iterable[UUID]) -> dict[UUID, Webhook]:
-        """Those of these webhooks that are not deleted, by id, whosever they are."""
-        wanted = Webhook.id.in_(list(identifiers)), Webhook.deleted_at.is_(None)
-        return {webhook.id: webhook for webhook in self._session.scalars(select(Webhook).where(*wanted))}
-
     def owners(self, webhooks: Iterable[Webhook]) -> dict[UUID, Account]:
         """The accounts of these webhooks, by id."""
         wanted = select(Account).where(Account.id.in_({webhook.account_id for webhook in webhooks}))

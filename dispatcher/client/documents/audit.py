@@ -35,6 +35,7 @@ Action: TypeAlias = Literal[
     "contact.confirmed",
     "contact.unsubscribed",
     "event.triggered",
+    "event.message_shown",
     "delivery.created",
     "delivery.redelivered",
     "delivery.cancelled",

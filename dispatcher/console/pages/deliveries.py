@@ -47,7 +47,7 @@ def get_deliveries(
         try:
             named = view.caller.account or account
             owner = find_account(session, named) if named else None
-            to = chosen_webhook(session, view, owner.id if owner is not None else None, webhook) if webhook else None
+            to = chosen_webhook(session, owner.id if owner is not None else None, webhook) if webhook else None
             if to is not None and owner is None:
                 owner = owner_of_webhook(session, to)
             page = list_deliveries(

@@ -27,6 +27,7 @@ from dispatcher.states import CLOSED, State
 from dispatcher.web.ownership import owner_for
 from dispatcher.web.problems import Problem, problem_of
 from dispatcher.webhooks.explanation.reading import explain_stored_event
+from dispatcher.webhooks.finding import named
 from dispatcher.webhooks.store import Webhooks
 
 PAGE = 50
@@ -169,7 +170,7 @@ def post_send(view: Managing, event_id: UUID, form: Given) -> Response:
     try:
         with view.transaction() as session:
             owner = owner_for(session, view.caller, owner_of_event, event_id)
-            webhook = chosen_webhook(session, view, owner.id, form["webhook"])
+            webhook = chosen_webhook(session, owner.id, form["webhook"])
             sent = send_to(session, owner, event_id, webhook, view.installation.timing, by=view.by)
             if not sent.is_opened:
                 raise Problem(HTTPStatus.CONFLICT, "it is on its way to this webhook already")
@@ -189,12 +190,12 @@ def _sending(view: View, session: Session, event_id: UUID) -> dict[str, Any]:
     return {"event": event, "back": f"/events/{event_id}", "webhooks": fits, "has_more": older is not None}
 
 
-def chosen_webhook(session: Session, view: View, account: UUID | None, given: str) -> UUID:
+def chosen_webhook(session: Session, account: UUID | None, given: str) -> UUID:
     """The webhook with this id, or else with this name, in an account or in all (None). Raises InvalidFilter."""
     try:
         return UUID(given)
     except ValueError:
-        found = Webhooks(session, view.installation).named(given, account)
+        found = named(session, given, account)
     match found:
         case [webhook]:
             return webhook.id

@@ -13,6 +13,7 @@ from dispatcher.console.frame import Pages, Reading, Session
 from dispatcher.console.looks import looks_of
 from dispatcher.console.pages.webhooks import state_of
 from dispatcher.console.view import View
+from dispatcher.webhooks.finding import some
 from dispatcher.webhooks.pulses.reading import bars, failing, series
 from dispatcher.webhooks.pulses.recent import ALL, recent_of
 from dispatcher.webhooks.pulses.series import Bar, Failing, Series
@@ -63,7 +64,7 @@ def get_overview(view: Reading, span: Annotated[Span, Query()] = Span.DAY) -> Re
 def _suspects(view: View, session: Session, broken: Sequence[UUID], fail: Sequence[Failing]) -> list[Suspect]:
     """The broken ones first, then those that fail most."""
     webhooks, failures = Webhooks(session, view.installation), {one.webhook_id: one for one in fail}
-    found = webhooks.some({*broken, *failures})
+    found = some(session, {*broken, *failures})
     owners, breakers = webhooks.owners(found.values()), webhooks.circuit_breakers(found.values())
     charts = bars(session, recent_of(view.installation), list(found), view.installation.clock()) if found else {}
     suspects = []

@@ -15,7 +15,7 @@ from dispatcher.deliveries.history import get_delivery
 from dispatcher.errors import InvalidFilter, NotFound
 from dispatcher.events.history import accounts_with, list_events
 from dispatcher.webhooks.explanation.reading import Kind, find
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.finding import named
 
 pages = Pages()
 
@@ -38,7 +38,7 @@ def get_search(view: Reading, q: Annotated[str, Query(max_length=255, pattern=r"
 
 
 def _named(session: Session, view: View, name: str) -> Sequence[Any]:
-    return Webhooks(session, view.installation).named(name, view.caller.account_id) if name else []
+    return named(session, name, view.caller.account_id) if name else []
 
 
 def _id(text: str) -> UUID | None:
