@@ -101,9 +101,11 @@ class Shown(NamedTuple):
     secret: str | None
     until: datetime | None = None  # when what we have made expires
 
-    def __str__(self) -> str:
-        """The same for all spellings of the id, and for all tokens: there are any number of them."""
-        return f"{self.key_id.hex}.{self.secret}"
+    @property
+    def mark(self) -> str:
+        """The same for all spellings of the id, and for all that we have made for it: there are any number of them.
+        What we have made is marked as no secret can be: whoever knows an id could show it otherwise."""
+        return self.key_id.hex if self.secret is None else f"{self.key_id.hex}.{self.secret}"
 
     def is_over(self, now: datetime) -> bool:
         """Whether what we have made has expired."""

@@ -29,7 +29,7 @@ class KnownCallers:
 
     def kept_with(self, authorization: str, shown: Shown) -> Caller | None:
         """The caller with a header that shows this, as found by such a look for the same key with any header."""
-        found = self._by_key.get(_mark(str(shown)))
+        found = self._by_key.get(_mark(shown.mark))
         if found is None:
             return None
         self._keep_header(authorization, shown, *found)
@@ -38,13 +38,13 @@ class KnownCallers:
     def keep(self, authorization: str, shown: Shown, caller: Caller) -> None:
         """Keeps who was just found by a look."""
         now = monotonic()
-        _put(self._by_key, str(shown), (now, caller))
+        _put(self._by_key, shown.mark, (now, caller))
         self._keep_header(authorization, shown, now, caller)
 
     async def look(self, shown: Shown, ask: Callable[[Shown], Caller | None]) -> Caller | None:
         """What `ask` says, in a thread. Raises what it raises. Requests that show the same key at once share one look:
         so whoever sends very many does not have the threads that others need."""
-        mark = _mark(str(shown))
+        mark = _mark(shown.mark)
         look = self._looks.get(mark)
         if look is None or look.done() or look.get_loop() is not asyncio.get_running_loop():
             look = self._looks[mark] = asyncio.create_task(self._look(mark, shown, ask))

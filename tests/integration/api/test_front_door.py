@@ -13,7 +13,7 @@ import requests
 from anyio import to_thread
 from sqlalchemy import Engine
 
-from dispatcher.accounts.api_keys import Scope, Shown
+from dispatcher.accounts.api_keys import Scope, Shown, shown_by
 from dispatcher.api.events import shortcut
 from dispatcher.asgi import create_app
 from dispatcher.db.prepared import Prepared
@@ -45,7 +45,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ask = authentication._caller
 
     def noted(installation: Installation, shown: Shown) -> Any:
-        asked.append(str(shown))
+        asked.append(shown.mark)
         return ask(installation, shown)
 
     monkeypatch.setattr(authentication, "_caller", noted)
@@ -146,7 +146,31 @@ def test_so_they_do_with_all_tokens_of_their_key_and_each_is_known_then(
     assert answers == [202] * 16
     assert len(came) == 16
     assert [api.post_event(EVENT, token=token).status_code for token in tokens] == [202] * 20
-    assert looks == [f"{UUID(token.partition('.')[0]).hex}.None"]
+    assert looks == [UUID(token.partition(".")[0]).hex]
+
+
+def test_nobody_shows_what_stands_for_a_key_by_its_id(
+    api: Api, token: str, looks: list[str], installation: Installation
+) -> None:
+    """Ids of keys are no secrets."""
+    (made,) = tokens_of(token, installation, 1)
+    identifier = UUID(token.partition(".")[0])
+    forged = [f"{spelt}{rest}" for spelt in (identifier, identifier.hex) for rest in (".None", ".", "", ".none")]
+    assert api.post_event(EVENT, token=made).status_code == 202
+    assert [api.post_event(EVENT, token=one).status_code for one in forged] == [401] * len(forged)
+    assert {Shown(identifier, None).mark} & {shown.mark for one in forged if (shown := shown_by(one))} == set()
+
+
+def test_a_token_whose_time_is_over_shares_a_look_with_no_effect_on_others(
+    api: Api, token: str, looks: list[str], installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valid, over = tokens_of(token, installation, 8), tokens_of(token, installation, 8, after=timedelta(minutes=-1))
+    came = hold(monkeypatch, 16)
+    with ThreadPoolExecutor(16) as threads:
+        sent = threads.map(lambda token: api.post_event(EVENT, token=token).status_code, [*over, *valid])
+        assert list(sent) == [401] * 8 + [202] * 8
+    assert len(came) == 16
+    assert len(looks) == 1
 
 
 def test_of_tokens_of_one_key_that_is_known_one_whose_time_is_over_is_still_refused(
