@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from jinja2 import ChoiceLoader, DictLoader
 from starlette.responses import Response
 
+from dispatcher.accounts.api_keys import Scope
 from dispatcher.console import app as console_app
 from dispatcher.console import rendering
 from dispatcher.console.app import face
@@ -176,3 +177,10 @@ def test_a_form_that_no_browser_sends_is_refused(people: People) -> None:
     for body in (b"name=%ff", b"\xff", b"a=1&" * 600):
         answer = browser.post("/things/rename", body)  # type: ignore[arg-type]
         assert answer.status_code == 400
+
+
+def test_who_may_only_look_gets_no_form_and_changes_nothing(people: People) -> None:
+    for browser in (people.operator(Scope.OBSERVE), people.customer("acme", "read")):
+        assert browser.get("/things").status_code == 200
+        for answer in (browser.get("/things/rename"), browser.post("/things/rename", {"name": "new"})):
+            assert (answer.status_code, "change nothing" in answer.text) == (403, True)
