@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from fastapi import Depends, FastAPI
 from starlette.routing import Mount
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dispatcher.api import accounts, audit, health, installation, limits, openapi, portal, series, usage
 from dispatcher.api.deliveries import bulk_redelivery as redeliveries
@@ -25,7 +25,8 @@ from dispatcher.api.webhooks import actions as webhook_actions
 from dispatcher.api.webhooks import contacts, notices
 from dispatcher.api.webhooks import health as webhook_health
 from dispatcher.api.webhooks import routes as webhooks
-from dispatcher.console.mount import mounts
+from dispatcher.console.kinds import Kind
+from dispatcher.console.mount import Face
 from dispatcher.dialects.bulksms import routes as bulksms
 from dispatcher.dialects.bulksms.errors import BULKSMS
 from dispatcher.dialects.everlytic import routes as everlytic
@@ -156,14 +157,14 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         mounted = dialect()
         mounted.state.serving, mounted.state.prefix = serving, prefix
         app.router.routes.append(_mounted(prefix, mounted))
-    app.router.routes += mounts(serving)
+    app.router.routes += [_mounted(f"/{kind}", Face(kind, serving)) for kind in Kind]
     return app
 
 
-def _mounted(prefix: str, dialect: FastAPI) -> Mount:
+def _mounted(prefix: str, inner: ASGIApp) -> Mount:
     """A mount that takes all paths below its prefix. The framework's pattern stops at a line feed, which is allowed in
     a path."""
-    mount = Mount(prefix, dialect)
+    mount = Mount(prefix, inner)
     mount.path_regex = re.compile(mount.path_regex.pattern, re.DOTALL)
     return mount
 

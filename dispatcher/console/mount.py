@@ -1,11 +1,9 @@
 """Where console and portal are in the API: at their paths, and nowhere while they are switched off. The first request
 loads them, so an API without them has nothing of them."""
 
-from collections.abc import Iterator
 from threading import Lock
 
 from starlette.exceptions import HTTPException
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dispatcher.console.kinds import Kind
@@ -34,9 +32,3 @@ class Face:
             if self._app is None:
                 self._app = face(self._kind, self._serving)
             return self._app
-
-
-def mounts(serving: Serving) -> Iterator[Mount]:
-    """The routes of both."""
-    for kind in Kind:
-        yield Mount(f"/{kind}", Face(kind, serving))

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.sessions import ConsoleSession
+from dispatcher.console.cookies import look_of
 from dispatcher.console.errors import ProofNeeded
 from dispatcher.console.kinds import Kind
 from dispatcher.console.rendering import Rendering
@@ -78,6 +79,8 @@ class View:
         the functions that make pages return it."""
         given: dict[str, Any] = {"view": self, "next": write_cursor(before), **values}
         given.setdefault("done", self.request.query_params.get("done"))
+        if self.session.theme is not None and not look_of(self.request)[0]:
+            given["theme"] = self.session.theme  # the platform's, until somebody chooses another
         return self._rendering.answer(self.request, template, given, status=status)
 
     def refused(self, template: str, form: object, problems: object, **values: Any) -> Response:
