@@ -117,7 +117,7 @@ def rows(servers: Servers, requests: int) -> Iterator[Row]:
     while more := count_pulses(engine, now, monotonic() + 600)["requests_folded"]:
         done += more
     count_pulses(engine, now, monotonic() + 600)
-    yield Row(f"count {done:,} requests of {SPAN.days} days for the first time", _ms(began), 60_000)
+    yield Row(f"count {done:,} requests of {SPAN.days} days for the first time", _ms(began), 120_000)
     servers.execute("VACUUM ANALYZE dispatcher.pulses")
     yield from _reading(servers, now)
     for of_minute in (6_000, 60_000):
@@ -144,13 +144,12 @@ def _reading(servers: Servers, now: datetime) -> Iterator[Row]:
             times.append(_ms(began))
         return Row(what, statistics.median(times), MOST_OF_A_PAGE)
 
-    for what, of_id in (("busiest webhook", busiest[0]), ("its account", account), ("installation", ALL)):
+    for what, of_id in (("the busiest webhook", busiest[0]), ("its account", account), ("the installation", ALL)):
         for days, step in ((1, Step.MINUTES_15), (7, Step.HOUR), (30, Step.DAY)):
             times = Times.of(now, now - timedelta(days=days), step=step)
             read = partial(series, recent=recent, of_id=of_id, times=times, now=now, exact=True)
-            yield measured(f"series of the {what}, {days} days by {step}", read)
+            yield measured(f"series of {what}, {days} days by {step}", read)
     yield measured("small charts of 50 webhooks", partial(bars, recent=recent, ids=busiest[:50], now=now))
-    yield measured(f"small charts of all {WEBHOOKS}", partial(bars, recent=recent, ids=busiest, now=now))
     yield measured("webhooks that fail", partial(failing, recent=recent, now=now, exact=True))
     yield measured(
         "what is not counted yet, two minutes of it",

@@ -81,6 +81,13 @@ def test_every_point_is_the_truth_whatever_it_is_made_of(
             }
 
 
+def test_a_series_of_times_that_are_over_has_nothing_of_the_last_minutes(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made]
+) -> None:
+    times = Times.of(NOW, NOW - timedelta(hours=2), NOW - timedelta(hours=1), Step.MINUTES_15)
+    assert read(database, ALL, times).total.requests == sum(times.since <= one.at < times.until for one in made) > 0
+
+
 def test_a_run_of_upkeep_between_two_looks_changes_nothing(
     database: Engine, webhooks: dict[UUID, UUID], made: list[Made]
 ) -> None:

@@ -160,9 +160,9 @@ def test_what_was_recorded_before_there_were_counts_is_counted_35_days_back(
 
 def test_counts_of_requests_that_are_not_kept_any_more_stay(database: Engine, settings: Settings) -> None:
     accounts = webhooks_of(database, settings)
-    made = [Made(BEGIN, webhook) for webhook in accounts]
+    made = [Made(BEGIN + hours * HOURS, webhook) for webhook in accounts for hours in (0, 4)]
     record(database, made)
-    count(database, BEGIN + 10 * MINUTE)
+    count(database, BEGIN + 4 * HOURS + 10 * MINUTE)
     change(database, "DELETE FROM dispatcher.requests")
     for _ in range(3):
         assert count(database, BEGIN + LONG_ENOUGH)["pulses_recounted"] == 0
