@@ -162,7 +162,7 @@ def test_counts_of_requests_that_are_not_kept_any_more_stay(database: Engine, se
     accounts = webhooks_of(database, settings)
     made = [Made(BEGIN + hours * HOURS, webhook) for webhook in accounts for hours in (0, 4)]
     record(database, made)
-    count(database, BEGIN + 4 * HOURS + 10 * MINUTE)
+    count(database, BEGIN + 6 * HOURS)
     change(database, "DELETE FROM dispatcher.requests")
     for _ in range(3):
         assert count(database, BEGIN + LONG_ENOUGH)["pulses_recounted"] == 0
