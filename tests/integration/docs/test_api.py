@@ -45,6 +45,10 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
     (health,) = documents(reader.read_to("health"))
     assert (health["deliveries"]["counts"]["delivered"], health["last_answer"]["status"]) == (1, 204)
 
+    of_webhook, of_account = documents(reader.read_to("series"))
+    assert (of_webhook["step"], of_account["step"]) == ("15m", "1h")
+    assert of_webhook["total"]["requests"] == sum(point["requests"] for point in of_webhook["points"])
+
     (page,) = documents(reader.read_to("notices"))
     assert [item["error"] for item in page["items"]] == ["http_404"]
 

@@ -51,6 +51,8 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine, sett
     assert late == "1"
     assert oldest.startswith("0:02:")
 
+    assert "counted to" in reader.read_to("series")
+
     Fernet(reader.read_to("key").strip())
 
     explained = reader.read_to("explain")
