@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
 
 
+@cache
 def bill(*arguments: str) -> dict[str, Any]:
+    """Of each lock once: a run takes most of a second."""
     ran = run(*arguments)
     assert (ran.returncode, ran.stderr) == (0, "")
     found: dict[str, Any] = json.loads(ran.stdout)
