@@ -82,8 +82,10 @@ class Settings(Fields):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's, for folders of files
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # To look through a connection file that there is not takes as long as to read the environment.
+        published = (dotenv_settings,) if getattr(dotenv_settings, "env_file", None) else ()
         # Files come before the environment, so that one that contradicts it is seen.
-        return init_settings, _FilesAndAddresses(settings_cls), env_settings, dotenv_settings
+        return init_settings, _FilesAndAddresses(settings_cls), env_settings, *published
 
     @field_validator("*", mode="before")
     @classmethod
