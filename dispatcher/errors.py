@@ -130,12 +130,12 @@ class AddressRefused(InvalidWebhook):
 
 class UrlVerificationFailed(InvalidWebhook):
     """The URL verification failed. `came_back` is the answer's status with its phrase, or why there was no answer, as
-    customers are told; `exactly`, as it was."""
+    customers are told; `exactly`, as it was, for operators alone."""
 
     def __init__(self, came_back: str, exactly: str) -> None:
         failed = "did not pass the URL verification, which requires a 2xx: "
         super().__init__("url", failed + came_back, failed + exactly)
-        self.came_back = came_back
+        self.came_back, self.exactly = came_back, exactly
 
 
 class NotFound(DispatcherError):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from dispatcher.cli.contract_options import show_rule, show_signature
 from dispatcher.cli.output import print_fields, print_json, print_line
+from dispatcher.webhooks.contract_texts import show_rule, show_signature
 from dispatcher.webhooks.health import shown_circuit
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.secrets import WebhookSecrets, shown_secrets

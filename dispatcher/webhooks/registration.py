@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import NamedTuple, TypeAlias, Unpack
 from uuid import UUID
 
+from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, Webhook
-from dispatcher.errors import Overtaken
+from dispatcher.errors import Overtaken, UrlVerificationFailed, WrongState
 from dispatcher.installation import Installation
 from dispatcher.signing.keys import SigningKey, check_signing_key, generate_signing_key, rotate
 from dispatcher.webhooks.contract import DeliveryContract
@@ -168,6 +169,39 @@ def remove(
     with installation.transaction() as session:
         webhooks = Webhooks(session, installation)
         return webhooks.delete(webhooks.read(account, identifier, dialect=dialect, lock=True), by=by)
+
+
+def verify_url(
+    installation: Installation,
+    account: AccountKey | None,
+    identifier: UUID,
+    *,
+    by: Actor,
+    before_verification: BeforeVerification | None = None,
+) -> str:
+    """Verifies a webhook's URL alone, also of a disabled one; nothing of it changes. Returns the status that came back,
+    with its phrase. Raises NotFound, UrlVerificationFailed, AccountAtLimit, TooBusy, WrongState for a webhook whose
+    callbacks are of another kind than the verification request, and what `before_verification` raises."""
+    with installation.transaction() as session:
+        kept = Webhooks(session, installation).read(account, identifier)
+        if not takes_url_verification(kept.contract):
+            raise WrongState("its callbacks are no arrays in a body, so the URL verification does not fit them")
+        url, contract, secrets, owner = kept.called_url, kept.contract, kept.secrets, kept.owner.id
+    if before_verification is not None:
+        before_verification()
+    try:
+        came_back = try_url(url, contract, secrets, installation, owner)
+    except UrlVerificationFailed as failed:
+        _note_verification(installation, by, identifier, owner, failed.came_back)
+        raise
+    _note_verification(installation, by, identifier, owner, came_back)
+    return came_back
+
+
+def _note_verification(installation: Installation, by: Actor, webhook: UUID, owner: UUID, came_back: str) -> None:
+    with installation.transaction() as session:
+        detail = {"url_verification": came_back}
+        audit.write(session, by, Action.WEBHOOK_TESTED, webhook, account=owner, detail=detail)
 
 
 class _Order(NamedTuple):

@@ -39,10 +39,11 @@ def takes_url_verification(contract: DeliveryContract) -> bool:
 
 def try_url(
     url: str, contract: DeliveryContract, secrets: WebhookSecrets, installation: Installation, account: UUID
-) -> None:
+) -> str:
     """Sends `[]` as a callback would be sent: with the same egress policy, headers, authorization and signatures.
-    Returns if a 2xx comes back within 30 s. Raises UrlVerificationFailed with what came back instead, AccountAtLimit or
-    TooBusy if too many verifications are running, and ConfigurationError if the settings give no transport."""
+    Returns the status and its phrase if a 2xx comes back within 30 s. Raises UrlVerificationFailed with what came back
+    instead, AccountAtLimit or TooBusy if too many verifications are running, and ConfigurationError if the settings
+    give no transport."""
     with _slot(account):
         transport = new_transport(installation.settings, capacity=1)
         try:
@@ -50,10 +51,10 @@ def try_url(
         finally:
             transport.close()
     match outcome:
-        case Reply(status=status) if 200 <= status <= 299:
-            return
         case Reply(status=status):
             answered = f"{status} - {_phrase(status)}"
+            if 200 <= status <= 299:
+                return answered
             raise UrlVerificationFailed(answered, answered)
         case Failure(kind, detail):
             raise UrlVerificationFailed(told_detail(kind, detail), detail)

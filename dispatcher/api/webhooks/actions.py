@@ -1,7 +1,5 @@
 """More actions on one webhook: enable, disable, release, show secrets, rotate its signing key, send a test event."""
 
-from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,27 +7,28 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from dispatcher.accounts import audit
-from dispatcher.accounts.audit import Action
-from dispatcher.api.webhooks.access import WebhookId, is_url_verified, owner_of
+from dispatcher.api.webhooks.access import WebhookId
 from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation
+from dispatcher.api.webhooks.changing import (
+    enable_webhook,
+    rotate_webhook_key,
+    send_test_event,
+    show_webhook_secrets,
+)
 from dispatcher.api.webhooks.documents import (
     WebhookDocument,
     WebhookSecretsDocument,
     secrets_document,
     webhook_document,
 )
-from dispatcher.api.webhooks.fields import fields_as_given, key_of_rotation
+from dispatcher.api.webhooks.fields import fields_as_given
 from dispatcher.event_types import TEST
 from dispatcher.web.authentication import By, Manager
 from dispatcher.web.bodies import Body, body_as, described_body, members_of, with_raw_data
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.quotas import TEST_EVENT, URL_VERIFICATION
 from dispatcher.web.serving import Served, Shared
-from dispatcher.webhooks.registration import change, release, rotate_signing_key
-from dispatcher.webhooks.sample_event import DATA, call_webhook
-from dispatcher.webhooks.store import Webhooks
+from dispatcher.webhooks.registration import change, release
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
 
@@ -60,17 +59,8 @@ class Called(BaseModel):
 def post_enable(
     caller: Manager, serving: Shared, by: By, webhook_id: WebhookId, body: Annotated[Enabling, body_as(Enabling)]
 ) -> WebhookDocument:
-    url_verification = is_url_verified(caller, skip=body.skip_url_verification)
     with fields_as_given(caller):
-        enabled = change(
-            serving.installation,
-            caller.account_id,
-            webhook_id,
-            enabled=True,
-            by=by,
-            url_verification=url_verification,
-            before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
-        )
+        enabled = enable_webhook(serving, caller, webhook_id, by=by, skip=body.skip_url_verification)
     return webhook_document(enabled)
 
 
@@ -115,8 +105,7 @@ def post_rotate_secret(
     caller: Manager, installation: Served, by: By, webhook_id: WebhookId, body: Annotated[Rotation, body_as(Rotation)]
 ) -> WebhookDocument:
     with fields_as_given(caller):
-        overlap, new = timedelta(seconds=body.overlap_seconds), key_of_rotation(body)
-        rotated = rotate_signing_key(installation, caller.account_id, webhook_id, new, overlap=overlap, by=by)
+        rotated = rotate_webhook_key(installation, caller, webhook_id, body, by=by)
     return webhook_document(rotated, keys=True)
 
 
@@ -128,11 +117,7 @@ def post_rotate_secret(
     responses=usual_problems(HTTPStatus.NOT_FOUND),
 )
 def get_secrets(caller: Manager, installation: Served, by: By, webhook_id: WebhookId) -> WebhookSecretsDocument:
-    with installation.transaction() as session:
-        found = Webhooks(session, installation).read(caller.account_id, webhook_id)
-        document = secrets_document(found)
-        audit.write(session, by, Action.WEBHOOK_SECRETS_SHOWN, webhook_id, account=found.owner.id, detail={})
-    return document
+    return secrets_document(show_webhook_secrets(installation, caller, webhook_id, by=by))
 
 
 @router.post(
@@ -149,9 +134,5 @@ def post_test(
     caller: Manager, serving: Shared, by: By, webhook_id: WebhookId, body: Annotated[bytes, Depends(read_body)]
 ) -> Called:
     fields, data = with_raw_data(TestEvent, members_of(body or b"{}"))
-    installation = serving.installation
-    owner = owner_of(installation, caller, webhook_id)
-    serving.rates.check_stored(caller)
-    serving.rates.spend(caller, TEST_EVENT)
-    called = call_webhook(installation, owner.id, webhook_id, by=by, event_type=fields.type, data=data or DATA)
+    called = send_test_event(serving, caller, webhook_id, by=by, event_type=fields.type, data=data)
     return Called(event_id=called.event_id, delivery_id=called.delivery_id)

@@ -1,32 +1,27 @@
 """`/v1/webhooks`: create, list, show, change and delete webhooks. More actions: `dispatcher.api.webhooks.actions`."""
 
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from dispatcher.api.webhooks.access import WebhookId, is_url_verified
+from dispatcher.api.webhooks.access import WebhookId
 from dispatcher.api.webhooks.bodies import NewWebhook, WebhookChanges
+from dispatcher.api.webhooks.changing import change_webhook, create_webhook
 from dispatcher.api.webhooks.documents import WebhookDocument, webhook_document
-from dispatcher.api.webhooks.fields import fields_as_given, fields_of_changes, fields_of_new
-from dispatcher.dialects.rules import keep_to_dialect
+from dispatcher.api.webhooks.fields import fields_as_given
 from dispatcher.egress.urls import MAX_URL
 from dispatcher.web.authentication import By, Manager, Reader
 from dispatcher.web.bodies import body_as, described_body
 from dispatcher.web.own_urls import OwnUrl
-from dispatcher.web.ownership import AccountQuery, Name, account_named, account_of
+from dispatcher.web.ownership import AccountQuery, Name, account_of
 from dispatcher.web.pagination import Cursor, Limit, Page, read_cursor, write_cursor
 from dispatcher.web.problems import usual_problems
-from dispatcher.web.quotas import URL_VERIFICATION
 from dispatcher.web.serving import Served, Shared
-from dispatcher.webhooks.registration import change, register, remove
+from dispatcher.webhooks.registration import remove
 from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
-
-# A change to any of these invalidates an earlier URL verification.
-_VERIFIED_FIELDS = frozenset({"url", "contract", "authorization", "headers"})
 
 
 @router.post(
@@ -48,19 +43,8 @@ def post_webhook(
     called: OwnUrl,
     response: Response,
 ) -> WebhookDocument:
-    url_verification = is_url_verified(caller, skip=body.skip_url_verification)
-    name = account_named(caller, body.account)
-    account = caller.account_id or name
     with fields_as_given(caller):
-        made = register(
-            serving.installation,
-            account,
-            by=by,
-            enabled=body.enabled,
-            url_verification=url_verification,
-            before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
-            **fields_of_new(body),
-        )
+        made = create_webhook(serving, caller, body, by=by)
     response.headers["Location"] = f"{called}/{made.id}"
     return webhook_document(made, keys=True)
 
@@ -139,21 +123,8 @@ def patch_webhook(
     webhook_id: WebhookId,
     body: Annotated[WebhookChanges, body_as(WebhookChanges)],
 ) -> WebhookDocument:
-    given = body.model_fields_set
-    enabled = body.enabled if "enabled" in given else None
     with fields_as_given(caller):
-        changed = change(
-            serving.installation,
-            caller.account_id,
-            webhook_id,
-            by=by,
-            enabled=enabled,
-            url_verification=is_url_verified(caller, skip=body.skip_url_verification)
-            and bool(given & _VERIFIED_FIELDS or enabled),
-            before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
-            rule=keep_to_dialect,
-            **fields_of_changes(body),
-        )
+        changed = change_webhook(serving, caller, webhook_id, body, by=by)
     return webhook_document(changed)
 
 
