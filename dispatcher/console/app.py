@@ -11,14 +11,25 @@ from dispatcher.console.entry import by_key, entry
 from dispatcher.console.errors import ErrorPages
 from dispatcher.console.guard import Guard
 from dispatcher.console.kinds import Kind
-from dispatcher.console.pages import deliveries, events, overview, search, start, webhook_settings, webhooks
+from dispatcher.console.pages import (
+    deliveries,
+    events,
+    notices,
+    overview,
+    quarantine,
+    search,
+    start,
+    webhook_actions,
+    webhook_settings,
+    webhooks,
+)
 from dispatcher.console.rendering import Rendering
 from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
-_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings)
-_OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (), Kind.PORTAL: ()}
+_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices)
+_OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (quarantine,), Kind.PORTAL: ()}
 
 _WORTH_PACKING = 1_000  # bytes
 

@@ -41,3 +41,9 @@ def attempt(view: View, act: Callable[[], T]) -> T | Refused:
         if problem.status in {HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR}:
             raise
         return Refused(problems_of(problem), came_back)
+
+
+def may_see_secrets(view: View) -> None:
+    """Raises Problem 403 for who may not see a webhook's URL and signing keys in clear."""
+    if not view.may_see_secrets:
+        raise Problem(HTTPStatus.FORBIDDEN, "your link does not let you see secrets")

@@ -125,7 +125,12 @@ def members_of_form(form: Form, shown: Mapping[str, str]) -> dict[str, str]:
         found["signing_key"] = sent["signing_key"]
     elif "signing" in changed:
         found["signing"] = {"kind": sent["signing"]}
-    return {name: json.dumps(value) for name, value in found.items()}
+    return members_of_json(**found)
+
+
+def members_of_json(**members: object) -> dict[str, str]:
+    """The members of a body as the checks of bodies take them: each as its JSON."""
+    return {name: json.dumps(value) for name, value in members.items()}
 
 
 def problems_of(problem: Problem) -> Problems:
