@@ -11,7 +11,7 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account
-from dispatcher.errors import InvalidAccount, NameTaken, UnknownAccount
+from dispatcher.errors import InvalidAccount, NameTaken, NotFound, UnknownAccount
 from dispatcher.ids import new_id
 
 
@@ -35,6 +35,14 @@ def find_account(session: Session, name: str, *, deleted: bool = False) -> Accou
     account = session.scalar(select(Account).where(Account.name == name)) if is_name(name) else None
     if account is None or (account.deleted_at is not None and not deleted):
         raise UnknownAccount(name)
+    return account
+
+
+def get_account(session: Session, identifier: UUID) -> Account:
+    """By its id, also one that is being deleted. Raises NotFound."""
+    account = session.get(Account, identifier)
+    if account is None:
+        raise NotFound("account", identifier)
     return account
 
 

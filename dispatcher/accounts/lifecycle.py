@@ -11,32 +11,37 @@ from sqlalchemy import func, select, true, update
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
+from dispatcher.accounts.accounts import NAME_RULE, is_name
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.db.models import Account, ApiKey, Delivery, Webhook
-from dispatcher.errors import WrongState
+from dispatcher.errors import InvalidAccount, WrongState
 
 COUNTED = 100_000  # of each kind, at most
 
 
-def suspend(session: Session, account: Account, *, by: Actor) -> None:
+def suspend(session: Session, account: Account, *, by: Actor, reason: str | None = None) -> None:
     """From the commit on, no event is taken, nothing more is sent, and its keys are refused. Its open deliveries wait.
-    Suspending it again changes nothing."""
+    Suspending it again changes nothing. `reason` goes into the audit log. Raises InvalidAccount for one that cannot be
+    shown."""
+    _check_reason(reason)
     _lock(session, account)
     if account.suspended_at is None:
         account.suspended_at = func.now()
-        _note(session, account, by, Action.ACCOUNT_SUSPENDED)
+        _note(session, account, by, Action.ACCOUNT_SUSPENDED, reason)
 
 
-def resume(session: Session, account: Account, *, by: Actor) -> None:
+def resume(session: Session, account: Account, *, by: Actor, reason: str | None = None) -> None:
     """Ends a suspension: what is due by then is sent at once. Resuming an account that is not suspended changes
-    nothing. The caller commits, then wakes the workers. Raises WrongState for one that is being deleted."""
+    nothing. The caller commits, then wakes the workers. `reason` is as for `suspend`. Raises InvalidAccount, and
+    WrongState for one that is being deleted."""
+    _check_reason(reason)
     _lock(session, account)
     if account.deleted_at is not None:
         raise WrongState(f"the account {account.name!r} is being deleted")
     if account.suspended_at is not None:
         account.suspended_at = None
-        _note(session, account, by, Action.ACCOUNT_RESUMED)
+        _note(session, account, by, Action.ACCOUNT_RESUMED, reason)
 
 
 def delete(session: Session, account: Account, *, by: Actor) -> None:
@@ -75,7 +80,19 @@ def _lock(session: Session, account: Account) -> None:
     session.refresh(account, with_for_update={"key_share": True})
 
 
-def _note(session: Session, account: Account, by: Actor, action: Action) -> None:
+def _check_reason(reason: str | None) -> None:
+    if reason is not None and not is_name(reason):
+        raise InvalidAccount("reason", NAME_RULE)
+
+
+def _note(session: Session, account: Account, by: Actor, action: Action, reason: str | None = None) -> None:
     session.flush()
     session.refresh(account)
-    audit.write(session, by, action, account.id, account=account.id, detail={"name": account.name})
+    detail = {"name": account.name} | ({"reason": reason} if reason is not None else {})
+    audit.write(session, by, action, account.id, account=account.id, detail=detail)
+
+
+def why_suspended(session: Session, account: Account) -> str | None:
+    """The reason that was given when it was suspended last; None if none was, or it is no longer kept."""
+    (entries, _) = audit.list_entries(session, target=account.id, action=Action.ACCOUNT_SUSPENDED, limit=1)
+    return entries[0][0].detail.get("reason") if entries else None

@@ -76,9 +76,9 @@ def refuse_one_more(session: Session, account: Account, quota: Quota, defaults: 
         )
 
 
-def count(session: Session, account: Account, quota: Quota, *, most: int) -> int:
-    """How many it has, of what a quota counts: no more than `most` are looked at."""
-    return session.scalars(select(_number_of(_COUNTED[quota](account.id), most))).one()
+def numbers_of(account: Account, most: int) -> dict[Quota, ScalarSelect[int]]:
+    """How many it has, of what each such quota counts: no more than `most` are looked at."""
+    return {quota: _number_of(found(account.id), most) for quota, found in _COUNTED.items()}
 
 
 def _number_of(found: Select[Any], most: int) -> ScalarSelect[int]:

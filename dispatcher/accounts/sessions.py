@@ -105,6 +105,14 @@ def find(session: Session, kind: Kind, secret: str, now: datetime) -> ConsoleSes
     return _shown(row, row.account)
 
 
+def get_session(session: Session, identifier: UUID, now: datetime) -> ConsoleSession:
+    """One that has not ended. Raises NotFound."""
+    row = session.execute(_GET, {"id": identifier, "now": now, "idle_since": now - IDLE}).one_or_none()
+    if row is None:
+        raise NotFound("session", identifier)
+    return _shown(row, row.account)
+
+
 def prove(session: Session, identifier: UUID, now: datetime) -> None:
     """The person has just shown again that it is them."""
     session.execute(update(BrowserSession).where(BrowserSession.id == identifier).values(proved_at=now))
@@ -192,6 +200,7 @@ _LIST = text(f"SELECT s.*, a.name AS account {_OPEN} AND s.id < :before {_LISTED
 _LIST_OF_ACCOUNT = text(
     f"SELECT s.*, a.name AS account {_OPEN} AND s.account_id = :account AND s.id < :before {_LISTED}"
 )
+_GET = text(f"SELECT s.*, a.name AS account {_OPEN} AND s.id = :id")
 
 # Whoever notes at the moment that it was seen is not waited for: a page asks for several parts at once.
 _FIND = text(f"""

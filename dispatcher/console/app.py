@@ -12,12 +12,17 @@ from dispatcher.console.errors import ErrorPages
 from dispatcher.console.guard import Guard
 from dispatcher.console.kinds import Kind
 from dispatcher.console.pages import (
+    accounts,
+    audit,
     deliveries,
     events,
+    keys,
     notices,
     overview,
+    portal_access,
     quarantine,
     search,
+    sessions,
     start,
     webhook_actions,
     webhook_settings,
@@ -29,7 +34,7 @@ from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
 _BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices)
-_OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (quarantine,), Kind.PORTAL: ()}
+_OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit), Kind.PORTAL: ()}
 
 _WORTH_PACKING = 1_000  # bytes
 

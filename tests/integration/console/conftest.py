@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 from typing import Any
 from uuid import UUID
@@ -11,14 +11,16 @@ from uuid import UUID
 import pytest
 import requests
 from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts import portal_links
 from dispatcher.accounts.actor import Call
 from dispatcher.accounts.api_keys import Scope, authenticate, create_key
 from dispatcher.accounts.portal_links import Link
-from dispatcher.accounts.sessions import begin_console
+from dispatcher.accounts.sessions import begin, begin_console
 from dispatcher.console.kinds import Kind
+from dispatcher.db.models import BrowserSession
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
@@ -148,12 +150,27 @@ def things_of(database: Engine, settings: Settings, receiver: Receiver, *account
 
 
 def _things(database: Engine, account: str, webhook: UUID) -> Things:
+    """With a key of the account, and a session of somebody in the portal."""
     (delivery,) = rows(database, "SELECT * FROM dispatcher.deliveries WHERE webhook_id = :id", id=webhook)
+    (owner,) = rows(database, "SELECT * FROM dispatcher.accounts WHERE name = :name", name=account)
+    now = datetime.now(UTC)
+    with Session(database) as session, session.begin():
+        key = create_key(session, by=TESTER, account=account, scopes=[Scope.READ]).id
+        row = BrowserSession(
+            kind="portal",
+            account_id=owner.id,
+            scopes=["read"],
+            user_label="user-8",
+            expires_at=now + timedelta(hours=1),
+        )
+        signed_in, _ = begin(session, row, account, now, call=Call(new_id(), "127.0.0.1"))
     ids = {
+        "account_id": owner.id,
+        "key_id": key,
+        "session_id": signed_in.id,
         "webhook_id": webhook,
         "event_id": delivery.event_id,
         "delivery_id": delivery.id,
-        "account": account,
         "name": "console.css",
     }
     return Things(account, ids)
