@@ -93,7 +93,7 @@ class RequestIds:
             nonlocal status, head, pieces, sift
             if message["type"] == "http.response.start":
                 status, head, pieces, sift = message["status"], message, None, None
-                headers, has_cache_control, has_length, is_json = [], False, False, False
+                headers, has_cache_control, has_length, is_json, is_packed = [], False, False, False, False
                 for header in message["headers"]:
                     name = header[0]
                     if name not in _SET_HERE:
@@ -101,6 +101,8 @@ class RequestIds:
                         has_cache_control = has_cache_control or name == _NO_STORE[0]
                         has_length = has_length or name == b"content-length"
                         is_json = is_json or (name == b"content-type" and b"json" in header[1])
+                        is_packed = is_packed or name == b"content-encoding"
+                is_json = is_json and not is_packed  # packed it is bytes, not text
                 if is_json and has_length:
                     pieces = []
                 elif is_json:

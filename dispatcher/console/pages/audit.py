@@ -77,7 +77,7 @@ def _lines(view: View, wanted: Mapping[str, Any]) -> Iterator[str]:
             found, before = list_entries(session, **wanted, before=before, limit=EXPORTED_AT_ONCE)
             page = [shown_entry(entry, name) for entry, name in found]
         for entry in page:
-            yield json.dumps({**entry, "at": entry["at"].isoformat()}, default=str, ensure_ascii=False) + "\n"
+            yield json.dumps({**entry, "at": entry["at"].isoformat()}, default=str) + "\n"
         if before is None:
             return
 
