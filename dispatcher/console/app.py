@@ -17,10 +17,12 @@ from dispatcher.console.pages import (
     deliveries,
     events,
     keys,
+    live,
     notices,
     overview,
     portal_access,
     quarantine,
+    redeliveries,
     search,
     sessions,
     start,
@@ -33,7 +35,7 @@ from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
-_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices)
+_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices, redeliveries, live)
 _OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit), Kind.PORTAL: ()}
 
 _WORTH_PACKING = 1_000  # bytes

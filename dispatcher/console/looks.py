@@ -1,4 +1,4 @@
-"""What many look at at once, read once in five seconds for all of them: so it costs the same however many look on."""
+"""What many look at at once, read once in a few seconds for all of them: so it costs the same however many look on."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -31,8 +31,8 @@ class Looks:
         """How the installation does."""
         return self.fresh("overview", self._read_overview)
 
-    def fresh(self, key: Hashable, read: Callable[[], T]) -> T:
-        """What `read` returned at most five seconds ago. Who comes while it is read waits for that."""
+    def fresh(self, key: Hashable, read: Callable[[], T], *, seconds: float = FRESH) -> T:
+        """What `read` returned at most so many seconds ago. Who comes while it is read waits for that."""
         with self._lock:
             kept = self._kept.setdefault(key, _Kept())
             self._kept.move_to_end(key)
@@ -41,7 +41,7 @@ class Looks:
         with kept.lock:
             if monotonic() >= kept.until:
                 kept.value = read()
-                kept.until = monotonic() + FRESH
+                kept.until = monotonic() + seconds
             value: T = kept.value  # type: ignore[assignment]
             return value
 

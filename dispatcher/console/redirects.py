@@ -7,8 +7,35 @@ _PATH = re.compile(r"(/(?!\.+(/|\Z))[A-Za-z0-9_.-]+)*/?")
 _MOST = 2_000
 # Of the pages' queries: what an address may repeat.
 KNOWN = frozenset(
-    {"account", "action", "actor", "app", "dialect", "enabled", "event", "key", "kind", "outcome", "q", "reason"}
-    | {"request", "since", "span", "state", "subject", "target", "type", "until", "webhook"}
+    {
+        "account",
+        "action",
+        "actor",
+        "app",
+        "cancelled",
+        "count",
+        "delivered",
+        "dialect",
+        "discarded",
+        "enabled",
+        "event",
+        "failures",
+        "key",
+        "kind",
+        "outcome",
+        "per_second",
+        "q",
+        "reason",
+        "request",
+        "since",
+        "span",
+        "state",
+        "subject",
+        "target",
+        "type",
+        "until",
+        "webhook",
+    }
 )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -84,9 +85,14 @@ def get(session: Session, account: Account, identifier: UUID) -> BulkRedelivery:
     return found
 
 
-def list_of(session: Session, account: Account, *, before: UUID | None = None, limit: int) -> Sequence[BulkRedelivery]:
-    """The account's bulk redeliveries, newest first; `before` is the last id of the previous page."""
-    wanted, _, order = along({BulkRedelivery.account_id: account.id}, BulkRedelivery.id, before=before)
+def list_of(
+    session: Session, account: Account | None, *, is_open: bool = False, before: UUID | None = None, limit: int
+) -> Sequence[BulkRedelivery]:
+    """The account's bulk redeliveries (None: all accounts'), newest first; `before` is the last id of the previous
+    page. `is_open`: without those that have ended."""
+    columns: dict[Any, object] = {BulkRedelivery.account_id: account.id} if account is not None else {}
+    wanted, _, order = along(columns, BulkRedelivery.id, before=before)
+    wanted = [*wanted, *(OPEN if is_open else ())]
     return session.scalars(select(BulkRedelivery).where(*wanted).order_by(*order).limit(limit)).all()
 
 

@@ -15,7 +15,7 @@ from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import refuse_one_more
 from dispatcher.accounts.recipients import forget_contact, name_contact
-from dispatcher.db.models import Account, CircuitBreaker, Rate, Subscription, Token, Webhook
+from dispatcher.db.models import Account, BulkRedelivery, CircuitBreaker, Rate, Subscription, Token, Webhook
 from dispatcher.db.pages import along, page_of
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.encryption.vault import Place, destination, url_digest
@@ -299,9 +299,9 @@ class Webhooks:
         whole = select(Webhook).where(Webhook.id.in_([row.id for row in rows])).order_by(Webhook.id.desc())
         return self._session.scalars(whole).all(), older
 
-    def owners(self, webhooks: Iterable[Webhook]) -> dict[UUID, Account]:
-        """The accounts of these webhooks, by id."""
-        wanted = select(Account).where(Account.id.in_({webhook.account_id for webhook in webhooks}))
+    def owners(self, things: Iterable[Webhook | BulkRedelivery]) -> dict[UUID, Account]:
+        """The accounts of these webhooks or bulk redeliveries, by id."""
+        wanted = select(Account).where(Account.id.in_({thing.account_id for thing in things}))
         return {account.id: account for account in self._session.scalars(wanted)}
 
     def circuit_breakers(self, webhooks: Iterable[Webhook]) -> dict[UUID, CircuitBreaker]:

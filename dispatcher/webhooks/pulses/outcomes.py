@@ -19,8 +19,9 @@ COUNTS = ("requests", "messages", "millis", *TIMES)
 _DEFINED = ", ".join(str(int(status)) for status in HTTPStatus)
 _LONGEST = 40  # of a failure's name: rows may hold anything
 
-# Versions that did not write a verdict did not write how many messages there were, either.
-_OUTCOME = f"""CASE
+# Of a row of requests, with `is_old`: versions that did not write a verdict did not write how many messages there were,
+# either.
+OUTCOME = f"""CASE
   WHEN verdict IS NULL AND NOT is_old THEN '{TOKEN_REFUSED}'
   WHEN verdict = '{Verdict.ACKNOWLEDGED}' THEN '{OK}'
   WHEN verdict IS NULL AND (status BETWEEN 200 AND 299 OR status = 101) THEN '{OK}'
@@ -59,7 +60,7 @@ def _sums(columns: tuple[str, ...]) -> str:
 COUNTED = f"""
 SELECT w.id AS webhook_id, w.account_id, n.outcome, {", ".join(f"n.{column}" for column in COUNTS)}
 FROM (
-  SELECT webhook_id, {_OUTCOME} AS outcome, {_sums(COUNTS)}
+  SELECT webhook_id, {OUTCOME} AS outcome, {_sums(COUNTS)}
   FROM (
     SELECT webhook_id, verdict, status, failure, is_old, count(*) AS requests, sum(messages) AS messages,
       CAST(coalesce(sum(ms), 0) AS bigint) AS millis, {_classes()}

@@ -15,12 +15,15 @@ from sqlalchemy.orm import Session
 
 from dispatcher import enqueue
 from dispatcher.accounts import portal_links
+from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import Call
 from dispatcher.accounts.api_keys import Scope, authenticate, create_key
 from dispatcher.accounts.portal_links import Link
 from dispatcher.accounts.sessions import begin, begin_console
 from dispatcher.console.kinds import Kind
 from dispatcher.db.models import BrowserSession
+from dispatcher.deliveries.bulk_redelivery import order
+from dispatcher.deliveries.selection import Selection
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
@@ -172,8 +175,15 @@ def _things(database: Engine, account: str, webhook: UUID) -> Things:
         "event_id": delivery.event_id,
         "delivery_id": delivery.id,
         "name": "console.css",
+        "redelivery_id": redelivery_of(database, account),
     }
     return Things(account, ids)
+
+
+def redelivery_of(database: Engine, account: str) -> UUID:
+    """A bulk redelivery of the account's discarded deliveries, under way."""
+    with Session(database) as session, session.begin():
+        return order(session, find_account(session, account), Selection(), by=TESTER).id
 
 
 @contextmanager
