@@ -35,8 +35,23 @@ from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
-_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices, redeliveries, live)
-_OF: dict[Kind, tuple[ModuleType, ...]] = {Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit), Kind.PORTAL: ()}
+_BOTH: tuple[ModuleType, ...] = (
+    start,
+    overview,
+    search,
+    webhooks,
+    events,
+    deliveries,
+    webhook_settings,
+    webhook_actions,
+    notices,
+    redeliveries,
+    live,
+)
+_OF: dict[Kind, tuple[ModuleType, ...]] = {
+    Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit),
+    Kind.PORTAL: (),
+}
 
 _WORTH_PACKING = 1_000  # bytes
 
@@ -53,7 +68,7 @@ def face(kind: Kind, serving: Serving, translations: NullTranslations | None = N
     rendering = Rendering(kind, paths, translations)
     errors = ErrorPages(rendering)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.state.serving, app.state.rendering, app.state.attempts = serving, rendering, None
+    app.state.serving, app.state.rendering = serving, rendering
 
     errors.install(app)
     app.router.routes.append(Route("/static/{name}", get_static))

@@ -1,6 +1,7 @@
 """The ways in and out: a key (console), a link that works once (both), the proof before what cannot be taken back, how
 pages look, and the end of a session."""
 
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated
@@ -9,24 +10,22 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from dispatcher.accounts.api_keys import Caller, authenticate
+from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.portal_links import take
 from dispatcher.accounts.sessions import begin_console, end, may_enter_console, prove
 from dispatcher.console import cookies
-from dispatcher.console.attempts import Attempts
 from dispatcher.console.forms import Form, read_fields
 from dispatcher.console.frame import Rendered, SignedIn
 from dispatcher.console.kinds import Kind
 from dispatcher.console.redirects import safe_path
 from dispatcher.console.urls import url_of
 from dispatcher.errors import AccountSuspended, LinkGone
-from dispatcher.installation import Installation
 from dispatcher.settings.origins import read_origins
-from dispatcher.web.authentication import call_of
-from dispatcher.web.failed_attempts import counted_as
+from dispatcher.web.authentication import call_of, caller_of_client
+from dispatcher.web.guesses import address_of
 from dispatcher.web.middleware import read_form
 from dispatcher.web.problems import Problem
-from dispatcher.web.serving import Served
+from dispatcher.web.serving import Served, Shared
 
 entry = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 by_key = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)  # of the console alone
@@ -39,15 +38,26 @@ async def _form(request: Request) -> Form:
 ShortForm = Annotated[Form, Depends(_form)]
 
 
-def _attempts(request: Request, installation: Served) -> Attempts:
-    kept, broker_url = request.app.state.attempts, installation.settings.broker_url.get_secret_value()
-    if kept is None or kept.broker_url != broker_url:
-        kept = request.app.state.attempts = Attempts(broker_url)
-    counted: Attempts = kept
-    return counted
+async def _entering(request: Request, serving: Shared) -> AsyncIterator[None]:
+    """A dependency: when it is the address's turn. Keys that are not valid are counted by address, as everywhere; a
+    right one, or a link, is never refused for what others show."""
+    async with serving.entry_turns.turn(address_of(request)):
+        yield
 
 
-Counted = Annotated[Attempts, Depends(_attempts)]
+ENTERING = Depends(_entering, scope="function")
+
+
+async def _operator(request: Request, serving: Shared, form: ShortForm) -> Caller | None:
+    """A dependency: whose key the form has, if it may look at the whole installation. All others are alike. Raises
+    Problem 429."""
+    with suppress(AccountSuspended):
+        caller = await caller_of_client(request, serving, form["key"])
+        return caller if caller is not None and may_enter_console(caller) else None
+    return None
+
+
+Known = Annotated[Caller | None, Depends(_operator)]
 
 
 @by_key.get("/login")
@@ -57,13 +67,9 @@ def get_login(request: Request, rendering: Rendered, next: str = "") -> Response
     return rendering.answer(request, "login.html", {"back": safe_path(next), "wrong": False, "again": led_here})
 
 
-@by_key.post("/login")
-def post_login(
-    request: Request, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
-) -> Response:
+@by_key.post("/login", dependencies=[ENTERING])
+def post_login(request: Request, installation: Served, rendering: Rendered, caller: Known, form: ShortForm) -> Response:
     back = safe_path(form["next"])
-    attempts.count(_address(request))
-    caller = _operator(installation, form["key"])
     if caller is None:
         values = {"back": back, "wrong": True, "again": False}
         return rendering.answer(request, "login.html", values, status=HTTPStatus.UNAUTHORIZED)
@@ -79,19 +85,17 @@ def get_prove(request: Request, _: SignedIn, rendering: Rendered, next: str = ""
     return rendering.answer(request, "prove.html", {"back": safe_path(next), "wrong": False})
 
 
-@by_key.post("/prove")
+@by_key.post("/prove", dependencies=[ENTERING])
 def post_prove(
     *,
     request: Request,
     signed_in: SignedIn,
     installation: Served,
     rendering: Rendered,
-    attempts: Counted,
+    caller: Known,
     form: ShortForm,
 ) -> Response:
     back = safe_path(form["next"])
-    attempts.count(_address(request))
-    caller = _operator(installation, form["key"])
     if caller is None or signed_in.key_id not in {None, caller.key_id}:
         values = {"back": back, "wrong": True}
         return rendering.answer(request, "prove.html", values, status=HTTPStatus.UNAUTHORIZED)
@@ -115,11 +119,8 @@ def get_enter(request: Request, rendering: Rendered) -> Response:
     return answer
 
 
-@entry.post("/enter", dependencies=[Depends(_in_frame)])
-def post_enter(
-    request: Request, installation: Served, rendering: Rendered, attempts: Counted, form: ShortForm
-) -> Response:
-    attempts.count(_address(request))
+@entry.post("/enter", dependencies=[Depends(_in_frame), ENTERING])
+def post_enter(request: Request, installation: Served, rendering: Rendered, form: ShortForm) -> Response:
     shown = form["link"].rpartition("#")[2]
     if request.headers.get("sec-fetch-dest") == "iframe" and not cookies.was_probed(request):
         # The link is not used up: it works in a window of its own.
@@ -153,18 +154,6 @@ def post_look(request: Request, form: ShortForm) -> Response:
     answer = RedirectResponse(_at(request, safe_path(form["next"])), HTTPStatus.SEE_OTHER)
     cookies.keep_look(answer, request, form["theme"], form["zone"])
     return answer
-
-
-def _operator(installation: Installation, key: str) -> Caller | None:
-    """Whose key this is, if it may look at the whole installation. All others are alike."""
-    with suppress(AccountSuspended), installation.transaction() as session:
-        caller = authenticate(session, key)
-        return caller if caller is not None and may_enter_console(caller) else None
-    return None
-
-
-def _address(request: Request) -> str:
-    return counted_as(request.client.host if request.client is not None else None)
 
 
 def _at(request: Request, path: str) -> str:

@@ -10,6 +10,7 @@ from dispatcher.console.view import View
 from dispatcher.db.models import Account, BulkRedelivery, Webhook
 from dispatcher.deliveries.bulk_redelivery import selection_of, skipped
 from dispatcher.deliveries.selection import Selection
+from dispatcher.webhooks.finding import some
 from dispatcher.webhooks.store import Webhooks
 
 __all__ = ["Account", "Progress", "Webhook", "lines_of"]
@@ -81,7 +82,7 @@ class Progress:
 def lines_of(session: Session, view: View, found: Sequence[BulkRedelivery]) -> list[Progress]:
     """Bulk redeliveries as they are now."""
     webhooks = Webhooks(session, view.installation)
-    named = webhooks.some({one.webhook_id for one in found if one.webhook_id is not None}) if found else {}
+    named = some(session, {one.webhook_id for one in found if one.webhook_id is not None}) if found else {}
     owners = webhooks.owners(found) if found else {}
     now = view.installation.clock()
     return [

@@ -11,6 +11,7 @@ READS_AT_ONCE = 1  # what they compute keeps the threads of others waiting
 UNSENT_AT_ONCE = 8  # whose answers are on their way: each can have megabytes, and a client may not take them
 LARGE_EVENTS_AT_ONCE = 1  # the same, while they are read
 BATCHES_AT_ONCE = 2  # of events: one is taken apart while the other is stored
+ENTRIES_AT_ONCE = 1  # each has the database asked for what anybody may show
 WRITES_AT_ONCE = 6  # four of them may wait for URL verifications
 MOST_WAITING = 100
 

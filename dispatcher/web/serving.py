@@ -11,6 +11,7 @@ from dispatcher.installation import Installation
 from dispatcher.web.access_log import AccessLog
 from dispatcher.web.account_turns import (
     BATCHES_AT_ONCE,
+    ENTRIES_AT_ONCE,
     LARGE_EVENTS_AT_ONCE,
     READS_AT_ONCE,
     UNSENT_AT_ONCE,
@@ -43,6 +44,7 @@ class Serving:
         self.batch_turns = AccountTurns(BATCHES_AT_ONCE, "send many events")
         self.large_event_turns = AccountTurns(LARGE_EVENTS_AT_ONCE, "send a large event")
         self.large_events = Room()  # that wait for their turn
+        self.entry_turns = AccountTurns(ENTRIES_AT_ONCE, "sign in", owner="address")
         self.unsent_page_turns = AccountTurns(UNSENT_AT_ONCE, "read a page", owner="address")
 
     @property

@@ -39,7 +39,7 @@ def get_live(
         with view.transaction() as session:
             named = view.caller.account or account
             owner = find_account(session, named).id if named else None
-            to = chosen_webhook(session, view, owner, webhook) if webhook else None
+            to = chosen_webhook(session, owner, webhook) if webhook else None
     except UnknownAccount:
         return view.refused("live.html", None, Problems({"account": "is not known here"}), live=None, **shown)
     except InvalidFilter as error:

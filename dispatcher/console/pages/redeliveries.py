@@ -167,9 +167,7 @@ def _chosen(session: Session, view: View, asked: Asked) -> Chosen:
     since, until = read_moment("since", asked.since, zone), read_moment("until", asked.until, zone)
     named = view.caller.account or asked.account
     owner = find_account(session, named) if named else None
-    to = (
-        chosen_webhook(session, view, owner.id if owner is not None else None, asked.webhook) if asked.webhook else None
-    )
+    to = chosen_webhook(session, owner.id if owner is not None else None, asked.webhook) if asked.webhook else None
     if owner is None:
         if to is None:
             raise InvalidFilter("account", "is required, or a webhook")

@@ -2,15 +2,16 @@
 
 import re
 from datetime import timedelta
+from time import monotonic
+from uuid import UUID
 
 import pytest
 import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.console import attempts
 from dispatcher.console.kinds import Kind
-from dispatcher.web.problems import Problem
+from dispatcher.web import failed_attempts
 from tests.factories import change, make_account, rows
 from tests.integration.api.conftest import MakeKey, Restarted
 from tests.integration.console.conftest import People
@@ -77,22 +78,19 @@ def test_an_observer_may_look(people: People, make_key: MakeKey) -> None:
     assert "observer" in browser.get("/webhooks").text
 
 
-def test_tries_to_sign_in_are_limited_even_with_a_right_key(people: People, operator: str) -> None:
-    for _ in range(attempts.PER_ADDRESS):
-        assert people.stranger().post("/login", {"key": "x"}).status_code == 401
-    answer = people.stranger().post("/login", {"key": operator})
-    assert answer.status_code == 429
-    assert int(answer.headers["Retry-After"]) <= 60
-    assert "Please try again in" in answer.text
-
-
-def test_without_the_broker_each_process_counts_tries_itself() -> None:
-    counted = attempts.Attempts("redis://127.0.0.1:1/0")
-    for _ in range(attempts.PER_ADDRESS):
-        counted.count("192.0.2.1")
-    with pytest.raises(Problem, match="too many tries"):
-        counted.count("192.0.2.1")
-    counted.count("192.0.2.2")
+def test_wrong_tries_keep_nobody_out_who_has_a_right_key_or_a_link(people: People, operator: str) -> None:
+    assert people.stranger().post("/login", {"key": f"{UUID(int=1)}.x"}).status_code == 401
+    for _ in range(2 * failed_attempts.PER_MINUTE):
+        people.serving.guesses._failures.add("127.0.0.1", monotonic())
+    refused = people.stranger().post("/login", {"key": f"{UUID(int=1)}.x"})
+    assert refused.status_code == 429
+    assert "Please try again in" in refused.text
+    assert people.stranger().post("/login", {"key": operator}).status_code == 303
+    for kind, account in ((Kind.PORTAL, "acme"), (Kind.CONSOLE, None)):
+        wrong = [people.stranger(kind).post("/enter", {"link": f"#{UUID(int=n)}.x"}) for n in range(12)]
+        assert {answer.status_code for answer in wrong} == {410}
+        link = people.link(kind, account)
+        assert people.stranger(kind).post("/enter", {"link": f"#{link.id}.{link.secret}"}).status_code == 303
 
 
 def test_a_session_ends_with_its_key(people: People, operator: str, database: Engine) -> None:

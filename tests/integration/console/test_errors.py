@@ -44,7 +44,9 @@ def test_a_defect_shows_nothing_but_its_id(
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("path", ["/nowhere", "/webhooks/x", "/webhooks/0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00", "/a%0ab"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/webhooks/x", "/webhooks/0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00", "/a%0ab"]
+)
 def test_what_is_not_there_has_a_page_that_leads_back(people: People, kind: Kind, path: str) -> None:
     browser = people.operator() if kind is Kind.CONSOLE else people.customer()
     answer = browser.get(path)
