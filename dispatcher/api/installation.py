@@ -31,5 +31,4 @@ class InstallationDocument(BaseModel):
     responses=usual_problems(),
 )
 def get_installation(_: Reader, installation: Served) -> InstallationDocument:
-    ranges = [part.strip() for part in installation.settings.egress_ranges.split(",") if part.strip()]
-    return InstallationDocument(version=__version__, egress_ranges=ranges)
+    return InstallationDocument(version=__version__, egress_ranges=installation.settings.egress_networks)

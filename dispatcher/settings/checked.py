@@ -235,6 +235,11 @@ class Settings(Fields):
         """The quotas of an account that has none of its own."""
         return {**DEFAULTS, **read_limits(self.account_limits)}
 
+    @property
+    def egress_networks(self) -> list[str]:
+        """Where callbacks come from; none if it is not set."""
+        return [part.strip() for part in self.egress_ranges.split(",") if part.strip()]
+
 
 def _is_own_address(url: str) -> bool:
     parts = _OWN_ADDRESS.fullmatch(url)
