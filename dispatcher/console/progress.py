@@ -74,7 +74,7 @@ class Progress:
         rest = self.ordered.matched - self.ordered.redelivered
         is_sure = self.took.total_seconds() >= _SURE_AFTER
         pace = self.pace if is_sure else self.ordered.per_second
-        if not self.is_open or self.ordered.counting or not pace or rest < 0:
+        if self.state != "running" or self.ordered.counting or not pace or rest <= 0:
             return None
         return timedelta(seconds=rest / pace)
 

@@ -7,6 +7,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
+from dispatcher.console.exchanges import phrase_of
 from dispatcher.console.figures import KINDS, cause_of
 from dispatcher.console.frame import Pages, Problems, Reading
 from dispatcher.console.looks import looks_of
@@ -28,13 +29,8 @@ def get_live(
     view: Reading, account: TextQuery = "", webhook: TextQuery = "", failures: Annotated[bool, Query()] = False
 ) -> Response:
     filters = {"account": account, "webhook": webhook, "failures": failures}
-    shown: dict[str, Any] = {
-        "filters": filters,
-        "every": EVERY,
-        "most": LOOKED_AT,
-        "kind_of": kind_of,
-        "cause_of": cause_of,
-    }
+    shown: dict[str, Any] = {"filters": filters, "every": EVERY, "most": LOOKED_AT}
+    shown |= {"kind_of": kind_of, "cause_of": cause_of, "phrase_of": phrase_of}
     try:
         with view.transaction() as session:
             named = view.caller.account or account
