@@ -16,7 +16,6 @@ from dispatcher.console.pages import (
     audit,
     deliveries,
     events,
-    help,
     keys,
     live,
     notices,
@@ -26,6 +25,7 @@ from dispatcher.console.pages import (
     redeliveries,
     search,
     sessions,
+    signature_help,
     start,
     webhook_actions,
     webhook_settings,
@@ -36,10 +36,22 @@ from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
-_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices, redeliveries, live)
+_BOTH: tuple[ModuleType, ...] = (
+    start,
+    overview,
+    search,
+    webhooks,
+    events,
+    deliveries,
+    webhook_settings,
+    webhook_actions,
+    notices,
+    redeliveries,
+    live,
+)
 _OF: dict[Kind, tuple[ModuleType, ...]] = {
     Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit),
-    Kind.PORTAL: (help,),
+    Kind.PORTAL: (signature_help,),
 }
 
 _WORTH_PACKING = 1_000  # bytes
