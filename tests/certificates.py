@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = timedelta(days=1)
@@ -23,10 +23,12 @@ class Authority:
     folder: Path
     bundle: Path
 
-    def server(self, *names: str, expired: bool = False, whole_chain: bool = False) -> ssl.SSLContext:
+    def server(
+        self, *names: str, expired: bool = False, whole_chain: bool = False, with_rsa: bool = False
+    ) -> ssl.SSLContext:
         """A server's context with a certificate for these names or addresses, signed by this authority. With
         `whole_chain` the server also sends the authority's own certificate."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = rsa.generate_private_key(65_537, 2_048) if with_rsa else ec.generate_private_key(ec.SECP256R1())
         end = datetime.now(UTC) + (-_DAY if expired else _DAY)
         certificate = _certificate(
             "server", key, issuer=self.certificate.subject, issuer_key=self.key, end=end, hosts=names
@@ -75,7 +77,7 @@ def self_signed_server(folder: Path, *names: str) -> ssl.SSLContext:
 
 def _certificate(
     name: str,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     *,
     issuer: x509.Name,
     issuer_key: ec.EllipticCurvePrivateKey,
@@ -130,7 +132,10 @@ def _name(text: str) -> x509.Name:
 
 
 def _context(
-    file: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, *above: x509.Certificate
+    file: Path,
+    certificate: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    *above: x509.Certificate,
 ) -> ssl.SSLContext:
     file.write_bytes(
         certificate.public_bytes(serialization.Encoding.PEM)

@@ -10,6 +10,7 @@ from dispatcher.transport.curl.connections import KeptConnections
 from dispatcher.transport.curl.long_reads import LongReads
 from dispatcher.transport.guard import Guard
 from dispatcher.transport.port import TlsVersion
+from dispatcher.transport.trust import CIPHERS, CURVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ def new_handle(method: str, has_body: bool, options: HandleOptions) -> pycurl.Cu
     handle.setopt(pycurl.HTTP09_ALLOWED, 0)
     handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
     handle.setopt(pycurl.SSLVERSION, _TLS_VERSIONS[options.tls_minimum])
+    handle.setopt(pycurl.SSL_CIPHER_LIST, CIPHERS)
+    handle.setopt(pycurl.SSL_EC_CURVES, CURVES)
     if options.trusted.is_dir():
         handle.unsetopt(pycurl.CAINFO)
         handle.setopt(pycurl.CAPATH, str(options.trusted))

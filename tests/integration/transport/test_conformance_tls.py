@@ -2,6 +2,7 @@
 
 import ssl
 import warnings
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from tests.tls_in_one_piece import answering_in_one_piece
 from tests.tls_shaker import TlsShaker
 
 LARGE = bytes(32 * 1024 * 1024)
+MODP_2048 = (  # RFC 3526, group 14
+    "FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B"
+    "302B0A6DF25F14374FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE6"
+    "49286651ECE45B3DC2007CB8A163BF0598DA48361C55D39A69163FA8FD24CF5F83655D23DCA3AD961C62F356208552BB9ED529077096966D"
+    "670C354E4ABC9804F1746C08CA18217C32905E462E36CE3BE39E772C180E86039B2783A2EC07A28FB5C55DF06F4C52C9DE2BCBF695581718"
+    "3995497CEA956AE515D2261898FA051015728E5A8AACAA68FFFFFFFFFFFFFFFF"
+)
 HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"  # a fatal alert
 
 
@@ -46,6 +54,21 @@ def test_both_present_versions_of_tls_are_spoken(
     with Receiver(tls=only(authority.server("127.0.0.1"), version)) as receiver:
         assert [trusting.reply(receiver.url()).status for _ in range(3)] == [200, 200, 200]
         assert receiver.connections == 1
+
+
+def test_a_receiver_chooses_no_numbers_to_compute_with(trusting: Sender, authority: Authority, tmp_path: Path) -> None:
+    """Handshakes with large ones take seconds of CPU. What a server names by a curve is fine."""
+    numbers = tmp_path / "dh.pem"
+    written = bytes.fromhex(f"3082010802820101 00{MODP_2048} 020102")
+    numbers.write_text(f"-----BEGIN DH PARAMETERS-----\n{b64encode(written).decode()}\n-----END DH PARAMETERS-----\n")
+    for cipher, status in (("ECDHE-RSA-AES256-GCM-SHA384", 200), ("DHE-RSA-AES256-GCM-SHA384", None)):
+        tls = authority.server("127.0.0.1", with_rsa=True)
+        tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        tls.load_dh_params(numbers)
+        tls.set_ciphers(cipher)
+        with Receiver(tls=tls) as receiver:
+            outcome = trusting.exchange(receiver.url()).outcome
+        assert getattr(outcome, "status", None) == status, cipher
 
 
 @pytest.mark.parametrize(
