@@ -193,5 +193,7 @@ def ask(
             **more,
         }
         if refused is not None:
-            return view.refused(template, form, refused.problems, **given)
+            # What came back says it all.
+            problems = refused.problems if refused.came_back is None else None
+            return view.refused(template, form, problems, **given)
         return view.page(template, form=form, problems=None, **given)

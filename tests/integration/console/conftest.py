@@ -139,10 +139,15 @@ class Things:
 
 
 def things_of(database: Engine, settings: Settings, receiver: Receiver, *accounts: str) -> list[Things]:
-    """Of each account a webhook, an event, and its delivery, which the receiver refused."""
+    """Of each account a webhook with a contact, an event, and its delivery, which the receiver refused."""
     webhooks = {
         account: make_webhook(
-            database, settings, account=account, name=f"of-{account}", url=receiver.url("/status/401")
+            database,
+            settings,
+            account=account,
+            name=f"of-{account}",
+            url=receiver.url("/status/401"),
+            contact_email=f"ops@{account}.test",
         )
         for account in accounts
     }
@@ -155,6 +160,7 @@ def things_of(database: Engine, settings: Settings, receiver: Receiver, *account
 def _things(database: Engine, account: str, webhook: UUID) -> Things:
     """With a key of the account, and a session of somebody in the portal."""
     (delivery,) = rows(database, "SELECT * FROM dispatcher.deliveries WHERE webhook_id = :id", id=webhook)
+    (notice,) = rows(database, "SELECT id FROM dispatcher.notices WHERE webhook_id = :id", id=webhook)
     (owner,) = rows(database, "SELECT * FROM dispatcher.accounts WHERE name = :name", name=account)
     now = datetime.now(UTC)
     with Session(database) as session, session.begin():
@@ -174,6 +180,7 @@ def _things(database: Engine, account: str, webhook: UUID) -> Things:
         "webhook_id": webhook,
         "event_id": delivery.event_id,
         "delivery_id": delivery.id,
+        "notice_id": notice.id,
         "name": "console.css",
         "redelivery_id": redelivery_of(database, account),
     }
