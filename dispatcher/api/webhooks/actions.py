@@ -1,14 +1,14 @@
 """More actions on one webhook: enable, disable, release, show secrets, rotate its signing key, send a test event."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from dispatcher.api.webhooks.access import WebhookId
-from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation
+from dispatcher.api.webhooks.bodies import Disabling, Enabling, Rotation, TestEvent
 from dispatcher.api.webhooks.changing import (
     enable_webhook,
     rotate_webhook_key,
@@ -22,22 +22,14 @@ from dispatcher.api.webhooks.documents import (
     webhook_document,
 )
 from dispatcher.api.webhooks.fields import fields_as_given
-from dispatcher.event_types import TEST
 from dispatcher.web.authentication import By, Manager
-from dispatcher.web.bodies import Body, body_as, described_body, members_of, with_raw_data
+from dispatcher.web.bodies import body_as, described_body, members_of, with_raw_data
 from dispatcher.web.middleware import read_body
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served, Shared
 from dispatcher.webhooks.registration import change, release
 
 router = APIRouter(prefix="/v1/webhooks/{webhook_id}", tags=["webhooks"])
-
-
-class TestEvent(Body):
-    """The sample event."""  # its `data` is kept as the received bytes
-
-    type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TEST
-    data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None
 
 
 class Called(BaseModel):

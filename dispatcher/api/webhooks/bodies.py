@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Optional, TypeAlias
 from pydantic import ConfigDict, Field, SecretStr, create_model
 
 from dispatcher.egress.urls import MAX_URL
+from dispatcher.event_types import TEST
 from dispatcher.receiver_auth.credentials import TokenRequest
 from dispatcher.signing.keys import MAX_OVERLAP, KeyKind
 from dispatcher.web.bodies import Body
@@ -169,3 +170,10 @@ class Rotation(Body):
     ] = 24 * 60 * 60
     kind: KeyKind = KeyKind.HMAC
     signing_key: SigningKeyGiven = None
+
+
+class TestEvent(Body):
+    """The sample event."""  # its `data` is kept as the received bytes
+
+    type: Annotated[str, Field(description="Any event type; the webhook need not take it.")] = TEST
+    data: Annotated[Any, Field(description="The message: any JSON. Default: a small sample.")] = None

@@ -8,8 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.owners import owner_of_notice
+from dispatcher.installation import Installation
 from dispatcher.transport.told import told_kind
 from dispatcher.wake import NOTICES
 from dispatcher.web.authentication import By, Manager, Reader
@@ -106,11 +108,16 @@ def post_release(
     by: By,
     notice_id: Annotated[UUID, Path(description="The notice's id.")],
 ) -> NoticeDocument:
+    return _document(release_quarantined(installation, caller, notice_id, by=by), caller)
+
+
+def release_quarantined(installation: Installation, caller: Caller, notice_id: UUID, *, by: Actor) -> NoticeRecord:
+    """Releases the notice, and wakes whoever sends its mail. Raises NotFound."""
     with installation.transaction() as session:
         owner = owner_for(session, caller, owner_of_notice, notice_id)
-        document = _document(release_notice(session, owner, notice_id, by=by), caller)
+        record = release_notice(session, owner, notice_id, by=by)
     installation.waker.wake(NOTICES)
-    return document
+    return record
 
 
 def _document(record: NoticeRecord, caller: Caller) -> NoticeDocument:

@@ -4,12 +4,9 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from dispatcher.accounts.owners import owner_of_notice
-from dispatcher.console.frame import Managing, Pages
+from dispatcher.api.webhooks.notices import release_quarantined
+from dispatcher.console.frame import Given, Managing, Pages
 from dispatcher.console.pages.webhook_actions import ask
-from dispatcher.wake import NOTICES
-from dispatcher.web.ownership import owner_for
-from dispatcher.webhooks.notices import release_notice
 from dispatcher.webhooks.registration import release
 
 pages = Pages()
@@ -27,10 +24,6 @@ def post_release(view: Managing, webhook_id: UUID) -> Response:
 
 
 @pages.post("/notices/{notice_id}/release")
-def post_release_notice(view: Managing, notice_id: UUID) -> Response:
-    with view.transaction() as session:
-        owner = owner_for(session, view.caller, owner_of_notice, notice_id)
-        account = owner.name
-        release_notice(session, owner, notice_id, by=view.by)
-    view.installation.waker.wake(NOTICES)
-    return view.goto("/notices", account=account, done="released")
+def post_release_notice(view: Managing, notice_id: UUID, form: Given) -> Response:
+    release_quarantined(view.installation, view.caller, notice_id, by=view.by)
+    return view.goto("/notices", account=form["account"], done="released")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from dispatcher.api.webhooks.bodies import Disabling, Rotation
+from dispatcher.api.webhooks.bodies import Disabling, Rotation, TestEvent
 from dispatcher.api.webhooks.changing import (
     enable_webhook,
     rotate_webhook_key,
@@ -20,7 +20,6 @@ from dispatcher.console.pages.webhooks import state_of
 from dispatcher.console.refusals import Refused, attempt, may_see_secrets
 from dispatcher.console.view import View
 from dispatcher.console.webhook_form import GIVEN, members_of_json
-from dispatcher.event_types import TEST
 from dispatcher.web.bodies import validated
 from dispatcher.webhooks.health import open_deliveries
 from dispatcher.webhooks.registered import Registered
@@ -68,12 +67,12 @@ def post_disable(view: Managing, webhook_id: UUID, form: Given) -> Response:
 
 @pages.get("/webhooks/{webhook_id}/test")
 def get_test(view: Managing, webhook_id: UUID) -> Response:
-    return ask(view, webhook_id, "webhook_test.html", Form([("type", TEST), ("data", DATA.decode())]))
+    return ask(view, webhook_id, "webhook_test.html", Form([("type", TestEvent().type), ("data", DATA.decode())]))
 
 
 @pages.post("/webhooks/{webhook_id}/test")
 def post_test(view: Managing, webhook_id: UUID, form: Given) -> Response:
-    kind, data = form["type"] or TEST, form["data"].encode() or None
+    kind, data = form["type"], form["data"].encode() or None
     to = view.serving, view.caller, webhook_id
     sent = attempt(view, lambda: send_test_event(*to, by=view.by, event_type=kind, data=data))
     if isinstance(sent, Refused):

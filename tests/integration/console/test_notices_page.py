@@ -67,7 +67,7 @@ def test_operators_choose_an_account_and_release_what_was_put_aside(
     assert path not in people.operator(Scope.OBSERVE).get("/notices?account=acme").text
     assert "no template" not in customer.get("/notices").text
     assert customer.post(path).status_code == 404
-    assert operator.post(path).headers["Location"] == "/console/notices?account=acme&done=released"
+    assert operator.post(path, {"account": "acme"}).headers["Location"] == "/console/notices?account=acme&done=released"
     (released,) = rows(database, "SELECT quarantined_at, due_at FROM dispatcher.notices")
     assert (released.quarantined_at, released.due_at is None) == (None, False)
 

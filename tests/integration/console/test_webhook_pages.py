@@ -212,7 +212,7 @@ def test_an_open_circuit_is_closed_and_tried_from_the_page_of_the_webhook(
     tried = customer.post(f"/webhooks/{well}/test", {"type": "message.trial", "data": '{"n": 1}'})
     (event,) = rows(database, "SELECT id, type FROM dispatcher.events")
     assert (tried.headers["Location"], event.type) == (f"/portal/events/{event.id}?done=sent", "message.trial")
-    assert "data" in customer.post(f"/webhooks/{well}/test", {"data": "{"}).text
+    assert 'id="data-wrong"' in customer.post(f"/webhooks/{well}/test", {"type": "message.trial", "data": "{"}).text
     assert customer.post(f"/webhooks/{well}/enable").status_code == 303
     assert not rows(database, "SELECT 1 FROM dispatcher.circuit_breakers")
     assert [action for _, action in audited(database, well)] == ["webhook.tested", "webhook.enabled"]
@@ -270,7 +270,7 @@ def test_a_question_says_in_numbers_what_will_happen(
 ) -> None:
     customer = people.customer("acme")
     for _ in range(2):
-        customer.post(f"/webhooks/{hook}/test")
+        customer.post(f"/webhooks/{hook}/test", filled_in(customer, f"/webhooks/{hook}/test") | {"data": "{}"})
     assert "2 deliveries are open. They wait." in said(customer.get(f"/webhooks/{hook}/disable").text)
     assert "2 deliveries are open. They are discarded." in said(customer.get(f"/webhooks/{hook}/delete").text)
 
