@@ -116,6 +116,7 @@ def test_each_refusal_stands_at_its_field_and_what_was_filled_in_stays(people: P
         "authorization": "basic",
         "username": "jo",
         "password": "",
+        "body_secret": "typed-secret",
     }
     answer = customer.post("/webhooks/new", fields)
     page = answer.text
@@ -129,6 +130,7 @@ def test_each_refusal_stands_at_its_field_and_what_was_filled_in_stays(people: P
         assert f'href="#{field}"' in page
     assert 'value="https://example.com/hook?key=k"' in page
     assert 'value="jo"' in page
+    assert "typed-secret" not in page
     assert re.search(r'<details class="panel" open><summary><strong>Retries', page)
     assert not rows(database, "SELECT 1 FROM dispatcher.webhooks")
 
@@ -147,6 +149,19 @@ def test_what_came_back_when_the_url_was_tested_is_shown(
     assert audited(database, hook) == [("portal", "webhook.tested")]
 
 
+def test_whether_a_name_exists_is_told_to_operators_alone(people: People, database: Engine, settings: Settings) -> None:
+    lost = make_webhook(database, settings, name="lost", url="http://nowhere.invalid/").id
+    told = said(people.customer("acme").post(f"/webhooks/{lost}/verify").text)
+    exactly = said(people.operator().post(f"/webhooks/{lost}/verify").text)
+    assert "Came back does not lead to a public address" in told
+    assert "does not lead to a public address" not in exactly
+    assert "Came back" in exactly
+    notes = rows(
+        database, "SELECT detail FROM dispatcher.audit WHERE session_id IS NOT NULL AND target_id = :id", id=lost
+    )
+    assert [entry.detail for entry in notes] == [{"url_verification": "does not lead to a public address"}] * 2
+
+
 def test_only_what_was_changed_in_the_form_changes(people: People, database: Engine, hook: UUID) -> None:
     operator = people.operator()
     usual = filled_in(operator, f"/webhooks/{hook}/edit")
@@ -159,9 +174,8 @@ def test_only_what_was_changed_in_the_form_changes(people: People, database: Eng
     assert (after.name, after.contract, after.contact_email) == ("renamed", {"retry_alone": True}, "ops@acme.test")
     assert bytes(after.url_ciphertext) == bytes(before.url_ciphertext)
     assert audited(database, hook) == [("console", "webhook.changed")]
-    (entry,) = rows(
-        database, "SELECT detail FROM dispatcher.audit WHERE session_id IS NOT NULL AND target_id = :id", id=hook
-    )
+    query = "SELECT detail FROM dispatcher.audit WHERE session_id IS NOT NULL AND target_id = :id"
+    (entry,) = rows(database, query, id=hook)
     assert {change.partition(".")[0] for change in entry.detail["changed"]} == {"name", "contract", "contact_email"}
 
 
