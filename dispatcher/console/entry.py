@@ -15,7 +15,7 @@ from dispatcher.accounts.portal_links import take
 from dispatcher.accounts.sessions import begin_console, end, may_enter_console, prove
 from dispatcher.console import cookies
 from dispatcher.console.forms import Form, read_fields
-from dispatcher.console.frame import Rendered, SignedIn
+from dispatcher.console.frame import Rendered, SignedIn, suspended
 from dispatcher.console.kinds import Kind
 from dispatcher.console.redirects import safe_path
 from dispatcher.console.urls import url_of
@@ -131,6 +131,8 @@ def post_enter(request: Request, installation: Served, rendering: Rendered, form
             begun, cookie, link = take(session, UUID(identifier), secret, installation.clock(), call=call_of(request))
             if begun.kind != rendering.kind:
                 raise LinkGone
+    except AccountSuspended:
+        raise suspended() from None
     except (ValueError, LinkGone):
         raise Problem(HTTPStatus.GONE, "this link was used already, or is too old") from None
     answer = RedirectResponse(_at(request, safe_path(link.path)), HTTPStatus.SEE_OTHER)

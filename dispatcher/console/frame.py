@@ -19,6 +19,7 @@ from dispatcher.console.kinds import Kind
 from dispatcher.console.rendering import Rendering
 from dispatcher.console.urls import path_of
 from dispatcher.console.view import View, caller_of
+from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
 from dispatcher.web.middleware import read_body
 from dispatcher.web.pagination import Cursor, read_cursor
@@ -39,15 +40,24 @@ Rendered = Annotated[Rendering, Depends(rendering_of)]
 
 
 async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> ConsoleSession:
-    """A dependency: who is signed in. Raises LoginNeeded, and AccountSuspended."""
+    """A dependency: who is signed in. Raises LoginNeeded, and Problem 403 while the account is suspended."""
     secret, kind = secret_of(request, rendering.kind), rendering.kind
-    session = await run_in_threadpool(_found, serving.installation, kind, secret) if secret else None
+    try:
+        session = await run_in_threadpool(_found, serving.installation, kind, secret) if secret else None
+    except AccountSuspended:
+        raise suspended() from None
     if session is None:
         raise LoginNeeded(path_of(request) if request.method == "GET" else "/")
     request.state.key = str(session.key_id or session.id)
     if session.embed_origin is not None:
         request.state.framed_by = session.embed_origin
     return session
+
+
+def suspended() -> Problem:
+    """What people of a suspended account are told: as its keys are, in the API."""
+    why = "the account is suspended: nothing is sent, and nobody of it is let in. Whoever runs the platform knows why"
+    return Problem(HTTPStatus.FORBIDDEN, why)
 
 
 def _found(installation: Installation, kind: Kind, secret: str) -> ConsoleSession | None:

@@ -166,7 +166,7 @@ def test_a_suspended_accounts_customers_are_told(people: People, database: Engin
     customer = people.customer()
     change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
     answer = customer.get("/webhooks")
-    assert (answer.status_code, "suspended" in answer.text) == (409, True)
+    assert (answer.status_code, "suspended" in answer.text) == (403, True)
 
 
 def test_it_is_nowhere_while_it_is_switched_off(
