@@ -7,7 +7,8 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
-from dispatcher.console.entry import by_key, entry
+from dispatcher.console.brand import brand_of
+from dispatcher.console.entry import by_key, by_link, entry
 from dispatcher.console.errors import ErrorPages
 from dispatcher.console.guard import Guard
 from dispatcher.console.kinds import Kind
@@ -48,14 +49,14 @@ _WORTH_PACKING = 1_000  # bytes
 
 def routers_of(kind: Kind) -> list[APIRouter]:
     """All that one face answers, but for its static files."""
-    entries = (entry, by_key) if kind is Kind.CONSOLE else (entry,)
+    entries = (entry, by_key if kind is Kind.CONSOLE else by_link)
     return [*entries, *(module.pages for module in (*_BOTH, *_OF[kind]))]
 
 
 def face(kind: Kind, serving: Serving, translations: NullTranslations | None = None) -> FastAPI:
     """The app of one face. `translations` of its texts; None: they stay English."""
     paths = frozenset(getattr(route, "path", "") for router in routers_of(kind) for route in router.routes)
-    rendering = Rendering(kind, paths, translations)
+    rendering = Rendering(kind, paths, brand_of(kind, serving.installation.settings), translations)
     errors = ErrorPages(rendering)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.serving, app.state.rendering = serving, rendering

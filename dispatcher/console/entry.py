@@ -30,6 +30,8 @@ from dispatcher.web.serving import Served, Shared
 entry = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 by_key = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)  # of the console alone
 
+by_link = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)  # of the portal
+
 
 async def _form(request: Request) -> Form:
     return Form(read_fields(await read_form(request)))
@@ -78,6 +80,13 @@ def post_login(request: Request, installation: Served, rendering: Rendered, call
     answer = RedirectResponse(_at(request, back), HTTPStatus.SEE_OTHER)
     cookies.sign_in(answer, request, rendering.kind, secret)
     return answer
+
+
+@by_link.get("/login")
+def get_ended(request: Request, rendering: Rendered) -> Response:
+    """Nobody is signed in: there is no other way in than a new link."""
+    values = {"return_url": None, "ended": True}
+    return rendering.answer(request, "left.html", values, status=HTTPStatus.UNAUTHORIZED)
 
 
 @by_key.get("/prove")

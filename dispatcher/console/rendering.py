@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from dispatcher.console import charts, figures
+from dispatcher.console.brand import Brand
 from dispatcher.console.cookies import look_of, zone_of
 from dispatcher.console.kinds import Kind
 from dispatcher.console.static_files import static_files
@@ -31,9 +32,11 @@ _QUESTION = "question"  # of `confirm.html` the element with this id is more tha
 class Rendering:
     """The templates of one face."""
 
-    def __init__(self, kind: Kind, pages: Collection[str], translations: NullTranslations | None = None) -> None:
+    def __init__(
+        self, kind: Kind, pages: Collection[str], brand: Brand, translations: NullTranslations | None = None
+    ) -> None:
         """`pages` are the paths that there are, for what leads to them."""
-        self.kind, self._pages = kind, pages
+        self.kind, self.brand, self._pages = kind, brand, pages
         self._translations = translations or _ENGLISH
         self._environment = _environment(self._translations)
 
@@ -65,7 +68,8 @@ class Rendering:
             "view": None,
             "done": None,
             "pages": self._pages,
-            "name": "dispatcher",
+            "name": self.brand.name,
+            "brand": self.brand,
             "part": _part(request, made.blocks),
             **values,
         }

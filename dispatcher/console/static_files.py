@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from dispatcher.errors import NotFound
 
-_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png"}
 _KEPT = "public, max-age=31536000, immutable"
 
 
@@ -32,10 +32,10 @@ def static_files() -> Mapping[str, StaticFile]:
     found = {}
     for file in (files("dispatcher.console") / "static").iterdir():
         stem, _, ending = file.name.rpartition(".")
-        if ending in _TYPES:
+        if ending in TYPES:
             content = file.read_bytes()
             name = f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{ending}"
-            found[file.name] = StaticFile(name, _TYPES[ending], content, gzip.compress(content, mtime=0))
+            found[file.name] = StaticFile(name, TYPES[ending], content, gzip.compress(content, mtime=0))
     return found
 
 
@@ -45,10 +45,11 @@ def _by_name() -> Mapping[str, StaticFile]:
 
 
 async def get_static(request: Request) -> Response:
-    """The file of this name. Raises NotFound."""
-    file = _by_name().get(request.path_params["name"])
+    """The file of this name, of the pages or of the platform. Raises NotFound."""
+    name = request.path_params["name"]
+    file = _by_name().get(name) or request.app.state.rendering.brand.files.get(name)
     if file is None:
-        raise NotFound("file", request.path_params["name"])
+        raise NotFound("file", name)
     headers = {"Cache-Control": _KEPT, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(file.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media_type)

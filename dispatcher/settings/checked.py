@@ -34,6 +34,7 @@ UNVERIFIED_BROKER = (
     "ssl_ca_certs=FILE instead"
 )
 
+_LARGEST_LOGO = 200_000  # bytes
 _OWN_ADDRESS = re.compile(
     r"https?://(?P<host>[A-Za-z0-9.-]+|\[(?P<ipv6>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\])(:(?P<port>[0-9]{1,5}))?"
     r"(/(?!\.\.?(/|\Z))[A-Za-z0-9._~-]+)*"
@@ -168,6 +169,29 @@ class Settings(Fields):
 
         read_origins(text)
         return text
+
+    @field_validator("portal_name")
+    @classmethod
+    def _can_be_shown(cls, name: str) -> str:
+        if not name.isprintable() or name != name.strip():
+            raise ValueError("must have printable characters only, and no space at either end")
+        return name
+
+    @field_validator("portal_logo")
+    @classmethod
+    def _is_a_picture(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            check_readable(str(path), "names a file that")
+            if path.suffix.lower() not in {".svg", ".png"} or path.stat().st_size > _LARGEST_LOGO:
+                raise ValueError(f"must name an .svg or .png file of up to {_LARGEST_LOGO // 1000} kB")
+        return path
+
+    @field_validator("portal_accent")
+    @classmethod
+    def _can_be_read(cls, colour: str) -> str:
+        from dispatcher.settings.accents import check_accent  # noqa: PLC0415 - producers show no pages
+
+        return check_accent(colour) if colour else ""
 
     @field_validator("console")
     @classmethod

@@ -233,6 +233,21 @@ class Fields(BaseSettings):
         str,
         Field(description="Origins that the portal may lead back to, comma-separated, e.g. https://app.example.com"),
     ] = ""
+    portal_name: Annotated[
+        str,
+        Field(description="What the portal calls itself: the platform's name. Empty: dispatcher", max_length=60),
+    ] = ""
+    portal_logo: Annotated[
+        Path | None,
+        Field(description="The platform's logo for the portal: the path of an .svg or .png file of up to 200 kB"),
+    ] = None
+    portal_accent: Annotated[
+        str,
+        Field(
+            description="The colour of the portal's buttons and links, e.g. #0b57c9: dark enough to be read on white "
+            "(4.5:1). On dark pages a lighter one is made of it"
+        ),
+    ] = ""
     trusted_proxies: Annotated[
         str,
         Field(

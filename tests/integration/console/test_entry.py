@@ -145,7 +145,8 @@ def test_a_session_of_one_face_is_none_of_the_other(people: People) -> None:
     customer.cookies["console"] = customer.cookies["portal"]
     operator.cookies["portal"] = operator.cookies["console"]
     assert (customer.get("/webhooks").status_code, operator.get("/webhooks").status_code) == (303, 303)
-    assert people.stranger(Kind.PORTAL).get("/login").status_code == 404
+    assert 'name="key"' not in people.stranger(Kind.PORTAL).get("/login").text
+    assert people.stranger(Kind.PORTAL).post("/login", {"key": "x.y"}).status_code == 405
 
 
 def test_the_proof_needs_the_sessions_own_key(

@@ -186,6 +186,9 @@ WRONG: dict[str, list[str]] = {
         "javascript:x",
     ],
     "DISPATCHER_PORTAL_RETURN_ORIGINS": ["https://app.test, ftp://app.test"],
+    "DISPATCHER_PORTAL_NAME": ["Acme\nInc", " Acme", "a" * 61],
+    "DISPATCHER_PORTAL_LOGO": ["/nowhere/logo.svg", __file__],
+    "DISPATCHER_PORTAL_ACCENT": ["blue", "#0b57c9; }", "#0b5", "#ffd400"],
     "DISPATCHER_API_REQUESTS_PER_MINUTE": ["-1", "60k", "9" * 30],
     "DISPATCHER_FLOWER_USER": ["", "a:b", "a b", "ä"],
     "DISPATCHER_FLOWER_PASSWORD": ["pässword", f"{HIDDEN}\t", "changeme", "PASSWORD"],
@@ -306,6 +309,9 @@ def test_the_example_of_each_setting_is_right(monkeypatch: pytest.MonkeyPatch, n
         example = example.replace("PASSWORD", "word")
     elif name == "ca_bundle":
         example = __file__
+    elif name == "portal_logo":
+        (tmp_path / "logo.svg").touch()
+        example = str(tmp_path / "logo.svg")
     elif example.startswith("what "):
         return  # words: no secret of a document may be used
     monkeypatch.setenv(environment_name(name), example)
