@@ -56,7 +56,7 @@ def routers_of(kind: Kind) -> list[APIRouter]:
 def face(kind: Kind, serving: Serving, translations: NullTranslations | None = None) -> FastAPI:
     """The app of one face. `translations` of its texts; None: they stay English."""
     paths = frozenset(getattr(route, "path", "") for router in routers_of(kind) for route in router.routes)
-    rendering = Rendering(kind, paths, brand_of(kind, serving.installation.settings), translations)
+    rendering = Rendering(kind, paths, lambda: brand_of(kind, serving.installation.settings), translations)
     errors = ErrorPages(rendering)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.serving, app.state.rendering = serving, rendering

@@ -1,9 +1,9 @@
 """Templates to answers: everything in them is escaped, a missing value is an error, and all their texts can be
 translated."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from gettext import NullTranslations
 from http import HTTPStatus
 from typing import Any
@@ -33,12 +33,21 @@ class Rendering:
     """The templates of one face."""
 
     def __init__(
-        self, kind: Kind, pages: Collection[str], brand: Brand, translations: NullTranslations | None = None
+        self,
+        kind: Kind,
+        pages: Collection[str],
+        brand: Callable[[], Brand],
+        translations: NullTranslations | None = None,
     ) -> None:
-        """`pages` are the paths that there are, for what leads to them."""
-        self.kind, self.brand, self._pages = kind, brand, pages
+        """`pages` are the paths that there are, for what leads to them; `brand` is asked once, with the first page."""
+        self.kind, self._pages, self._read_brand = kind, pages, brand
         self._translations = translations or _ENGLISH
         self._environment = _environment(self._translations)
+
+    @cached_property
+    def brand(self) -> Brand:
+        """What the pages call themselves, and how that looks."""
+        return self._read_brand()
 
     def words(self, request: Request) -> Words:
         """How values are written for whoever asks."""
