@@ -163,7 +163,9 @@ def _question(view: View, asked: Asked, form: Form | None = None, problems: Prob
 
 def _chosen(session: Session, view: View, asked: Asked) -> Chosen:
     """Raises InvalidInput, and NotFound."""
-    zone = zone_of(view.request)
+    zone, is_replay = zone_of(view.request), asked.kind == "replay"
+    if is_replay and not asked.webhook:
+        raise InvalidFilter("webhook", "is required: a replay is for one")
     since, until = read_moment("since", asked.since, zone), read_moment("until", asked.until, zone)
     named = view.caller.account or asked.account
     owner = find_account(session, named) if named else None
@@ -173,9 +175,7 @@ def _chosen(session: Session, view: View, asked: Asked) -> Chosen:
             raise InvalidFilter("account", "is required, or a webhook")
         owner = owner_of_webhook(session, to)
     webhook = Webhooks(session, view.installation).get(owner, to) if to is not None else None
-    if asked.kind == "replay":
-        if webhook is None:
-            raise InvalidFilter("webhook", "is required: a replay is for one")
+    if is_replay and webhook is not None:
         if since is None:
             raise InvalidFilter("since", "is required")
         selection = replay_of(webhook.id, since=since, until=until, delivered=asked.delivered)

@@ -174,7 +174,10 @@ class World:
             "request": [None, ids[0]],
             **self.times,
         }  # fmt: skip
-        yield "list_redeliveries", "redeliveries", list_of, {}
+        yield "list_redeliveries", "redeliveries", list_of, {"is_open": [False, True]}
+        yield "list_redeliveries, of all", "redeliveries", lambda session, _, **given: list_of(
+            session, None, **given
+        ), {"is_open": [False, True]}  # fmt: skip
         for table in ("recipients", "webhooks", "notices"):
             yield f"list_contacts, of {table}", table, self.contacts, {"address": [None, "c7@example.com"]}
         yield "list_accounts", "accounts", lambda session, _, **given: accounts_page(session, **given), {}
