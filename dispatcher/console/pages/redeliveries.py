@@ -237,7 +237,7 @@ def post_cancel(view: Managing, redelivery_id: UUID) -> Response:
             cancel(session, owner, redelivery_id, by=view.by)
     except WrongState:  # it ended meanwhile: its page says how
         return view.goto(f"/redeliveries/{redelivery_id}")
-    return view.goto(f"/redeliveries/{redelivery_id}", done="ended")
+    return view.goto(f"/redeliveries/{redelivery_id}", done="cancelled")
 
 
 def _line(session: Session, view: View, identifier: UUID) -> Progress:

@@ -177,7 +177,7 @@ def test_the_rest_is_cancelled_once_and_by_who_may(people: People, hook: Any, da
         assert "New redelivery" not in browser.get("/redeliveries").text
         assert browser.get(f"{path}/cancel").status_code == browser.get(NEW).status_code == 403
     assert "3 are not sent again, and stay as they are. 0 were sent again" in texts(customer.get(f"{path}/cancel").text)
-    assert customer.post(f"{path}/cancel").headers["Location"].endswith("done=ended")
+    assert customer.post(f"{path}/cancel").headers["Location"].endswith("done=cancelled")
     assert "Not sent 3 stay as they were" in texts(customer.get(path).text)
     assert customer.get(f"{path}/cancel").headers["Location"].endswith(path)
     assert customer.post(f"{path}/cancel").headers["Location"].endswith(path)
