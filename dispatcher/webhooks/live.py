@@ -41,8 +41,7 @@ class LiveRequest:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The newest requests that fit, newest first, of those that were begun since a time: what was begun before was not
-    looked at."""
+    """The newest requests that fit, newest first: all of those that were begun since a time."""
 
     requests: Sequence[LiveRequest]
     since: datetime
@@ -68,7 +67,10 @@ def newest_requests(
     given = {"first": first_id_at(now - LOOK_BACK), "looked_at": LOOKED_AT}
     more = {"account": account, "webhook": webhook, "limit": limit}
     found = session.execute(text(_NEWEST.format(wanted=" AND ".join(wanted) or "true")), {**given, **more}).all()
-    last = session.scalar(_LAST, {"first": given["first"], "before_it": LOOKED_AT - 1})
+    if len(found) == limit:
+        last = found[-1].id
+    else:
+        last = session.scalar(_LAST, {"first": given["first"], "before_it": LOOKED_AT - 1})
     requests = []
     for row in found:
         failure, detail = told(row.failure, row.failure_detail, exact=exact)

@@ -29,7 +29,7 @@ def get_live(
     view: Reading, account: TextQuery = "", webhook: TextQuery = "", failures: Annotated[bool, Query()] = False
 ) -> Response:
     filters = {"account": account, "webhook": webhook, "failures": failures}
-    shown: dict[str, Any] = {"filters": filters, "every": EVERY, "most": LOOKED_AT}
+    shown: dict[str, Any] = {"filters": filters, "every": EVERY, "shown": SHOWN, "most": LOOKED_AT}
     shown |= {"kind_of": kind_of, "cause_of": cause_of, "phrase_of": phrase_of}
     try:
         with view.transaction() as session:
