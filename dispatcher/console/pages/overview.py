@@ -39,13 +39,18 @@ def get_overview(view: Reading, span: Annotated[Span, Query()] = Span.DAY) -> Re
     looks, account = looks_of(view.installation), view.caller.account_id
     overview = looks.overview() if view.is_console else None
 
-    def read() -> tuple[Series, list[Failing]]:
-        with view.transaction() as session:
-            recent, now = recent_of(view.installation), view.installation.clock()
-            found = series(session, recent, account or ALL, span.times(now), now, exact=view.is_console)
-            return found, failing(session, recent, now, account=account, exact=view.is_console)
+    recent, now = recent_of(view.installation), view.installation.clock()
 
-    found, fail = looks.fresh((account, span), read)
+    def read_series() -> Series:
+        with view.transaction() as session:
+            return series(session, recent, account or ALL, span.times(now), now, exact=view.is_console)
+
+    def read_failing() -> list[Failing]:
+        with view.transaction() as session:
+            return failing(session, recent, now, account=account, exact=view.is_console)
+
+    found = looks.fresh((account, span), read_series)
+    fail = looks.fresh(("failing", account), read_failing)
     broken = [one.webhook_id for one in overview.failing] if overview is not None else []
     broken += [UUID(identifier) for identifier, _ in overview.quarantined_webhooks[:5]] if overview is not None else []
     with view.transaction() as session:

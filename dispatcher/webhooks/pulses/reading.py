@@ -56,19 +56,36 @@ _POINT = "date_bin(:step, starts_at, :epoch) AS point"
 _VERDICT, _REQUESTS = "split_part(outcome, ':', 1)", "CAST(sum(requests) AS bigint) AS requests"
 SERIES = {step: text(_statement(step.span, f"{_POINT}, outcome, {summed('p')}", "1, 2")) for step in Step}
 BARS = text(_statement(HOUR, f"of_id, {_POINT}, {_VERDICT} AS outcome, {_REQUESTS}", "1, 2, 3"))
-# Of the last hour, of the webhooks that fail in it, and of `:ids`.
-FAILING = text(f"""
+# How many requests webhooks had from `:since` on, and how many of these failed: one row for each.
+_IS_FAILED = f"{_VERDICT} IN ({', '.join(repr(str(verdict)) for verdict in _FAILED)})"
+_OF_WEBHOOK = f"""CAST(coalesce(sum(requests), 0) AS bigint) AS requests,
+    CAST(coalesce(sum(requests) FILTER (WHERE {_IS_FAILED}), 0) AS bigint) AS failed"""
+# All webhooks of an account, each along the primary key: what others have is not read.
+FAILING_OF_ACCOUNT = text(f"""
+WITH {_MARKS},
+own AS MATERIALIZED (SELECT id FROM dispatcher.webhooks WHERE account_id = :account AND deleted_at IS NULL),
+c AS (
+  SELECT own.id, {_OF_WEBHOOK} FROM own LEFT JOIN LATERAL (
+    SELECT outcome, requests FROM dispatcher.pulses p
+    WHERE span = {FINE} AND p.of_id = own.id AND starts_at >= :since OFFSET 0) p ON true
+  GROUP BY own.id)
+SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true""")
+# Those of all accounts that fail, and those of `:ids`.
+FAILING_OF_ALL = text(f"""
 WITH {_MARKS},
 c AS (
-  SELECT of_id, outcome, {_REQUESTS}
-  FROM dispatcher.pulses WHERE span = {FINE} AND starts_at >= :since GROUP BY of_id, outcome),
+  SELECT of_id, {_OF_WEBHOOK} FROM dispatcher.pulses WHERE span = {FINE} AND starts_at >= :since GROUP BY of_id),
 w AS (
-  SELECT id FROM dispatcher.webhooks
-  WHERE deleted_at IS NULL AND account_id = coalesce(CAST(:account AS uuid), account_id) AND id IN (
-    SELECT of_id FROM c WHERE {_VERDICT} IN ({", ".join(repr(str(verdict)) for verdict in _FAILED)})
-    UNION SELECT unnest(CAST(:ids AS uuid[]))))
-SELECT marks.folded_to, w.id, c.outcome, c.requests FROM marks LEFT JOIN w ON true LEFT JOIN c ON c.of_id = w.id
-""")
+  SELECT id FROM dispatcher.webhooks WHERE deleted_at IS NULL AND id IN (
+    SELECT of_id FROM c WHERE failed > 0 UNION SELECT unnest(CAST(:ids AS uuid[]))))
+SELECT marks.folded_to, w.id, coalesce(c.requests, 0) AS requests, coalesce(c.failed, 0) AS failed
+FROM marks LEFT JOIN w ON true LEFT JOIN c ON c.of_id = w.id""")
+FAILURES = text(f"""
+WITH {_MARKS},
+c AS (
+  SELECT of_id, outcome, {_REQUESTS} FROM dispatcher.pulses
+  WHERE span = {FINE} AND of_id = ANY(CAST(:ids AS uuid[])) AND starts_at >= :since AND {_IS_FAILED} GROUP BY 1, 2)
+SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true""")
 _FOLDED_TO = text("SELECT reached FROM dispatcher.pulse_marks WHERE name = 'folded'")
 
 
@@ -109,24 +126,39 @@ def failing(
 ) -> list[Failing]:
     """The ten webhooks, of all accounts or one, that failed most often in the last hour, worst first: of those with 20
     requests in it or more, of which a tenth failed. `exact`: as operators see it, not customers."""
-    rest = recent.since(session, session.scalar(_FOLDED_TO), now)
-    new = [of_id for of_id, rows in rest.rows.items() if any(map(_failed, rows))]
-    given = {"since": floor(now - LOOKED_BACK, timedelta(minutes=FINE)), "account": account, "ids": array(new)}
-    found = session.execute(FAILING, {**given, "epoch": EPOCH}).all()
+    since = floor(now - LOOKED_BACK, timedelta(minutes=FINE))
+    given: dict[str, object] = {"since": since, "epoch": EPOCH}
+    if account is not None:
+        found = session.execute(FAILING_OF_ACCOUNT, {**given, "account": account}).all()
+    else:
+        rest = recent.since(session, session.scalar(_FOLDED_TO), now)
+        new = [of_id for of_id, rows in rest.rows.items() if any(map(_failed, rows))]
+        found = session.execute(FAILING_OF_ALL, {**given, "ids": array(new)}).all()
     rest = recent.since(session, found[0].folded_to, now)  # upkeep may have gone on meanwhile
-    webhooks = {row.id: Counter[str]() for row in found if row.id is not None}
-    outcomes_of = [(row.id, row.outcome, row.requests) for row in found if row.outcome is not None]
-    outcomes_of += [(of_id, row.outcome, row.requests) for of_id in webhooks for row in rest.rows.get(of_id, ())]
-    for of_id, outcome, count in outcomes_of:
-        webhooks[of_id][told_outcome(outcome, exact=exact)] += count
-    worst = [
-        Failing(of_id, total, failed, max(failures, key=failures.__getitem__))
-        for of_id, outcomes in webhooks.items()
-        if (failures := {outcome: count for outcome, count in outcomes.items() if verdict_of(outcome) in _FAILED})
-        and (total := outcomes.total()) >= LEAST
-        and (failed := sum(failures.values())) >= SHARE * total
-    ]
-    return sorted(worst, key=lambda one: (-one.failed, one.webhook_id))[:WORST]
+    counts = []
+    for _, of_id, requests, failed in found:
+        rows = rest.rows.get(of_id, ())
+        total = (requests or 0) + sum(row.requests for row in rows)
+        failures = (failed or 0) + sum(row.requests for row in rows if _failed(row))
+        if failures and total >= LEAST and failures >= SHARE * total:
+            counts.append((of_id, total, failures))
+    worst = sorted(counts, key=lambda one: (-one[2], one[0]))[:WORST]
+    often = _failures(session, recent, [of_id for of_id, *_ in worst], given, now, exact=exact) if worst else {}
+    return [Failing(*one, max(often[one[0]], key=often[one[0]].__getitem__)) for one in worst]
+
+
+def _failures(
+    session: Session, recent: Recent, ids: Sequence[UUID], given: Mapping[str, object], now: datetime, *, exact: bool
+) -> Mapping[UUID, Counter[str]]:
+    """How often these webhooks failed with what."""
+    found = session.execute(FAILURES, {**given, "ids": array(ids)}).all()
+    rest = recent.since(session, found[0].folded_to, now)
+    counted = [(of_id, outcome, requests) for _, of_id, outcome, requests in found if of_id is not None]
+    counted += [(of_id, row.outcome, row.requests) for of_id in ids for row in rest.rows.get(of_id, ()) if _failed(row)]
+    often = {of_id: Counter[str]() for of_id in ids}
+    for of_id, outcome, requests in counted:
+        often[of_id][told_outcome(outcome, exact=exact)] += requests
+    return often
 
 
 def _failed(row: Row) -> bool:

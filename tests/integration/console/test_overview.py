@@ -79,6 +79,9 @@ def test_however_many_look_it_is_read_once_in_a_while(
         counted.append(len(sent))
     assert counted[0] > counted[1] == counted[2]
     assert counted[1] <= 8
+    with statements() as sent:
+        assert browsers[0].get("/overview?span=1h").status_code == 200
+    assert len(sent) == counted[1] + 1, "the series of another span, but not what fails"
 
 
 def test_a_database_that_is_away_is_a_page_that_says_so(people: People, busy: None, database: Engine) -> None:

@@ -7,7 +7,7 @@ from time import monotonic
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from dispatcher.settings import Settings
@@ -169,6 +169,24 @@ def test_the_webhooks_that_fail_are_found_worst_first_with_what_they_fail_with(
     assert (of_globex.webhook_id, of_globex.most_often) == (made["worse"].id, "temporary:address_refused")
 
 
+def test_each_webhook_that_fails_is_one_row_whatever_its_receiver_answers(
+    database: Engine, webhooks: dict[UUID, UUID]
+) -> None:
+    ids, at = list(webhooks), NOW - timedelta(minutes=20)
+    record(database, [Made(at, ids[0], "rejected", status) for status in range(400, 430)])
+    record(database, [Made(at, webhook, **FAILURES[1]) for webhook in ids for _ in range(25)])
+    count(database, NOW, runs=1)
+    taken: list[int] = []
+    with Session(database) as session:
+        connection = session.connection()
+        event.listen(connection, "after_cursor_execute", lambda *given: taken.append(given[1].rowcount))
+        for account in (None, webhooks[ids[0]]):
+            taken.clear()
+            found = failing(session, Recent(), NOW, account=account, exact=True)
+            assert found[0] == Failing(ids[0], 55, 55, "temporary:dns")
+            assert len(found) in taken
+
+
 _MANY = """
 INSERT INTO dispatcher.pulses
 SELECT span, md5(w::text)::uuid, CAST(:now AS timestamptz) - n * span * interval '1 minute', o,
@@ -195,5 +213,8 @@ def test_however_many_rows_there_are_only_those_of_the_series_are_read(
             bars(session, Recent(), [one], NOW)
         with reading_less_than(4_000, session, "pulses"):
             failing(session, Recent(), NOW, exact=True)
+        account = next(iter(webhooks.values()))
+        with reading_less_than(1, session, "pulses"):  # it has no requests, and what others have is not read
+            failing(session, Recent(), NOW, account=account, exact=True)
         with reading_less_than(50, session, "pulses"):
             session.execute(FORGET, {"span": FINE, "until": NOW - timedelta(days=2)})
