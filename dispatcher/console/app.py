@@ -38,7 +38,19 @@ from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
-_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhooks, events, deliveries, webhook_settings, webhook_actions, notices, redeliveries, live)
+_BOTH: tuple[ModuleType, ...] = (
+    start,
+    overview,
+    search,
+    webhooks,
+    events,
+    deliveries,
+    webhook_settings,
+    webhook_actions,
+    notices,
+    redeliveries,
+    live,
+)
 _OF: dict[Kind, tuple[ModuleType, ...]] = {
     Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit),
     Kind.PORTAL: (signature_help, receiving),
