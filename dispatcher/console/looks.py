@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from math import inf
 from threading import Lock
 from time import monotonic
 from typing import TypeVar
@@ -12,7 +13,7 @@ from dispatcher.diagnosis.running import reading_engine
 from dispatcher.installation import Installation
 
 FRESH = 5.0  # seconds
-_MOST = 500  # of what is kept: each account that looks has some
+_MOST = 200  # of what is kept
 _STATEMENT = 4.0  # seconds that one of the overview's may take
 
 T = TypeVar("T")
@@ -34,16 +35,20 @@ class Looks:
     def fresh(self, key: Hashable, read: Callable[[], T], *, seconds: float = FRESH) -> T:
         """What `read` returned at most so many seconds ago. Who comes while it is read waits for that."""
         with self._lock:
+            self._forget(monotonic())
             kept = self._kept.setdefault(key, _Kept())
             self._kept.move_to_end(key)
-            if len(self._kept) > _MOST:
-                self._kept.popitem(last=False)
         with kept.lock:
-            if monotonic() >= kept.until:
+            if kept.until == inf or monotonic() >= kept.until:
                 kept.value = read()
                 kept.until = monotonic() + seconds
             value: T = kept.value  # type: ignore[assignment]
             return value
+
+    def _forget(self, now: float) -> None:
+        """Drops what nobody has asked for since it is old, and the oldest of too many: a series can be large."""
+        while self._kept and (len(self._kept) >= _MOST or next(iter(self._kept.values())).until < now - FRESH):
+            self._kept.popitem(last=False)
 
     def _read_overview(self) -> Overview:
         with self._engine.connect() as connection:
@@ -56,7 +61,7 @@ class _Kept:
     __slots__ = ("lock", "until", "value")
 
     def __init__(self) -> None:
-        self.lock, self.until = Lock(), 0.0
+        self.lock, self.until = Lock(), inf  # while it is read
         self.value: object = None
 
 

@@ -84,6 +84,16 @@ def test_however_many_look_it_is_read_once_in_a_while(
     assert len(sent) == counted[1] + 1, "the series of another span, but not what fails"
 
 
+def test_what_nobody_asks_for_any_more_is_not_kept(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = looks_of(people.installation)
+    for number in range(3 * looks._MOST):
+        assert kept.fresh(number, lambda number=number: number) == number
+    assert len(kept._kept) == looks._MOST
+    monkeypatch.setattr(looks, "FRESH", -60.0)
+    kept.fresh("last", lambda: 0)
+    assert list(kept._kept) == ["last"]
+
+
 def test_a_database_that_is_away_is_a_page_that_says_so(people: People, busy: None, database: Engine) -> None:
     looks_of(people.installation)
     change(database, "ALTER TABLE dispatcher.pulse_marks RENAME TO away")
