@@ -56,3 +56,8 @@ class NonceSignature(BaseModel):
         AfterValidator(_free_with_endings),
         Field(description="The header that the signature is in; those of its check begin so."),
     ]
+
+    @property
+    def headers(self) -> list[str]:
+        """All that a receiver needs."""
+        return [self.header, *(f"{self.header}{ending}" for ending in NONCE_HEADERS)]

@@ -142,6 +142,7 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
         "workers/notices/templating.py: environment",  # of its templates
         "dispatcher/api/pages/templating.py: templates",
         "dispatcher/console/rendering.py: _environment",  # of its templates
+        "dispatcher/console/pages/receiving.py: _samples",
         "dispatcher/console/static_files.py: _by_name",
         "dispatcher/console/static_files.py: static_files",
         "dispatcher/console/cookies.py: zone_named",

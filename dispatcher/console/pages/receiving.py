@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.console.frame import Pages, Reading
-from dispatcher.signing.keys import KeyKind
-from dispatcher.signing.schemes import NONCE_HEADERS, BodySignature
+from dispatcher.webhooks.contract import DeliveryContract
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks
 
@@ -28,11 +27,8 @@ class Signed:
 
     id: UUID
     name: str
-    kinds: Sequence[KeyKind]  # of its signing keys; none: it has no key
-    method: str
-    batch_size: int
-    body: BodySignature | None
-    nonce_headers: Sequence[str]
+    kinds: Sequence[str]  # of its signing keys; none: it has no key
+    contract: DeliveryContract
 
 
 @pages.get("/help")
@@ -48,17 +44,8 @@ def get_help(view: Reading) -> Response:
 
 
 def _signed(registered: Registered) -> Signed:
-    contract = registered.contract
-    nonce = contract.nonce_signature
-    return Signed(
-        registered.id,
-        registered.webhook.name or registered.url_masked,
-        sorted({key.kind for key in registered.secrets.signing_keys}),
-        contract.method,
-        contract.batch_size,
-        contract.body_signature,
-        [nonce.header, *(f"{nonce.header}{ending}" for ending in NONCE_HEADERS)] if nonce is not None else (),
-    )
+    kinds = sorted({str(key.kind) for key in registered.secrets.signing_keys})
+    return Signed(registered.id, registered.webhook.name or registered.url_masked, kinds, registered.contract)
 
 
 @cache

@@ -192,20 +192,22 @@ def test_help_names_the_headers_of_the_accounts_own_webhooks(
     customer = people.customer("acme")
     assert "There is no webhook yet" in told(customer.get("/help"))
     signature = {"header": "X-Acme-Signature", "prefix": "sha256="}
+    nonce = {"header": "X-Nonce"}
     make_webhook(
         database,
         settings,
         account="acme",
         name="orders",
         url=URL,
-        contract={"body_signature": signature},
+        contract={"body_signature": signature, "nonce_signature": nonce},
         body_secret="s" * 24,
+        nonce_secret="n" * 24,
     )
     make_webhook(database, settings, account="globex", name="secret-of-globex", url=URL)
 
     page = told(customer.get("/help"))
 
-    assert "orders HMAC-SHA256, “v1,” and an HMAC of the body alone: sha256, hex webhook-id" in page
-    assert "X-Acme-Signature: sha256=…" in page
+    assert "orders HMAC-SHA256, “v1,” and an HMAC of the body alone: sha256, hex" in page
+    assert "X-Acme-Signature: sha256=… X-Nonce X-Nonce-timestamp X-Nonce-nonce X-Nonce-algorithm" in page
     assert "globex" not in page
     assert "Where callbacks come from" not in page
