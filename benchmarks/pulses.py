@@ -22,8 +22,9 @@ from benchmarks.servers import Servers, running_servers
 from dispatcher.db.arrays import array
 from dispatcher.db.partitions import create_partition, week_of
 from dispatcher.ids import first_id_at
+from dispatcher.webhooks.pulses.outcomes import ALL
 from dispatcher.webhooks.pulses.reading import bars, failing, series
-from dispatcher.webhooks.pulses.recent import ALL, Recent
+from dispatcher.webhooks.pulses.recent import Recent
 from dispatcher.webhooks.pulses.steps import Step, Times
 from workers.maintenance.pulses import count_pulses
 

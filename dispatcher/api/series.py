@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.api.webhooks.access import WebhookId, owner_of
@@ -17,10 +18,11 @@ from dispatcher.web.parameters import Time
 from dispatcher.web.problems import usual_problems
 from dispatcher.web.serving import Served
 from dispatcher.webhooks.pulses.answer_times import BOUNDS
+from dispatcher.webhooks.pulses.outcomes import ALL
 from dispatcher.webhooks.pulses.reading import series
-from dispatcher.webhooks.pulses.recent import ALL, recent_of
-from dispatcher.webhooks.pulses.series import shown_series
-from dispatcher.webhooks.pulses.steps import Step, Times
+from dispatcher.webhooks.pulses.recent import recent_of
+from dispatcher.webhooks.pulses.series import MOST_OUTCOMES, shown_series
+from dispatcher.webhooks.pulses.steps import MOST_POINTS, Step, Times
 from dispatcher.webhooks.store import Webhooks
 
 router = APIRouter(prefix="/v1")
@@ -31,7 +33,7 @@ _Step = Annotated[
     Step | None,
     Query(
         description="How far apart the points are. `5m` and `15m` reach back 48 hours, `1h` 35 days, `1d` 400 days. "
-        "Without it, it follows from how long the series is."
+        f"Without it, it follows from how long the series is. `5m`, `15m` and `1h` make {MOST_POINTS} points at most."
     ),
 ]
 
@@ -70,7 +72,8 @@ class CountsDocument(BaseModel):
         Field(
             description="`ok`; `token_refused`: repeated with a new token; else the verdict and the error as in "
             "notices: `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` "
-            "and so on. Newer versions may add outcomes."
+            f"and so on. The {MOST_OUTCOMES} most frequent ones of the series are counted one by one, the rest as "
+            "`rejected:other` and `temporary:other`. Newer versions may add outcomes."
         ),
     ]
     answer_times: Annotated[AnswerTimesDocument | None, Field(description="Null: there were no answers.")]
@@ -99,6 +102,7 @@ class SeriesDocument(BaseModel):
 @router.get(
     "/webhooks/{webhook_id}/series",
     operation_id="get_webhook_series",
+    response_model=SeriesDocument,
     summary="Outcomes and answer times of a webhook over time",
     description=f"{_ABOUT} Of a deleted webhook it shows what it had.",
     responses=usual_problems(HTTPStatus.NOT_FOUND),
@@ -112,7 +116,7 @@ def get_webhook_series(
     since: _Since = None,
     until: _Until = None,
     step: _Step = None,
-) -> SeriesDocument:
+) -> Response:
     times = Times.of(installation.clock(), since, until, step)
     owner = owner_of(installation, caller, webhook_id)
     with installation.transaction() as session:
@@ -123,6 +127,7 @@ def get_webhook_series(
 @router.get(
     "/series",
     operation_id="get_series",
+    response_model=SeriesDocument,
     summary="Outcomes and answer times of an account, or of the installation, over time",
     description=f"{_ABOUT} It is the sum of all webhooks of the API key's account, deleted ones included.",
     responses=usual_problems(),
@@ -138,7 +143,7 @@ def get_series(
     since: _Since = None,
     until: _Until = None,
     step: _Step = None,
-) -> SeriesDocument:
+) -> Response:
     times = Times.of(installation.clock(), since, until, step)
     of_id = ALL
     if account is not None or caller.account_id is not None:
@@ -147,8 +152,9 @@ def get_series(
     return _read(installation, caller, of_id, times)
 
 
-def _read(installation: Installation, caller: Caller, of_id: UUID, times: Times) -> SeriesDocument:
+def _read(installation: Installation, caller: Caller, of_id: UUID, times: Times) -> Response:
     with installation.transaction() as session:
         exact = caller.is_operator
         found = series(session, recent_of(installation), of_id, times, installation.clock(), exact=exact)
-    return SeriesDocument(**shown_series(found))
+    # As bytes, here in the handler's thread: FastAPI would make them in the event loop.
+    return Response(SeriesDocument(**shown_series(found)).model_dump_json(), media_type="application/json")

@@ -11,8 +11,9 @@ from dispatcher.cli.names import account_of, webhook_id
 from dispatcher.cli.output import AsJson, print_fields, print_json, print_section, print_table
 from dispatcher.cli.shared_options import AnyAccount, AnyWebhook, Since, Until
 from dispatcher.webhooks.contract import Verdict
+from dispatcher.webhooks.pulses.outcomes import ALL
 from dispatcher.webhooks.pulses.reading import series as read_series
-from dispatcher.webhooks.pulses.recent import ALL, recent_of
+from dispatcher.webhooks.pulses.recent import recent_of
 from dispatcher.webhooks.pulses.series import PERCENTS, Counts, shown_series
 from dispatcher.webhooks.pulses.steps import Step, Times
 from dispatcher.webhooks.store import Webhooks

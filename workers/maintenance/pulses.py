@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import NamedTuple
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
 from dispatcher.db.arrays import array
 from dispatcher.ids import first_id_at, time_of
-from dispatcher.webhooks.pulses.outcomes import COUNTED, COUNTS, TIMES, summed
+from dispatcher.webhooks.pulses.outcomes import ALL, COUNTED, COUNTS, OF_EACH, TIMES
 from dispatcher.webhooks.pulses.steps import DAY, FINE, HOUR, KEPT, floor
 
 LATE = timedelta(minutes=2)  # made before the request is sent, which may take a minute with its batch
@@ -29,16 +28,14 @@ PIECE = 10_000  # rows that are removed together
 _TOGETHER = 1.0  # seconds: what is done in them is one transaction
 
 _FINE, _DAY = timedelta(minutes=FINE), timedelta(minutes=DAY)
-_ALL = f"'{UUID(int=0)}'"
+_ALL = f"'{ALL}'"
 
 _COLUMNS = ", ".join(COUNTS)
 ADD = text(f"""
 WITH c AS MATERIALIZED ({COUNTED}),
 added AS (
   INSERT INTO dispatcher.pulses AS p (span, of_id, starts_at, outcome, {_COLUMNS})
-  SELECT {FINE}, coalesce(webhook_id, account_id, {_ALL}), :starts_at, outcome, {summed("c")} FROM c
-  GROUP BY GROUPING SETS ((webhook_id, outcome), (account_id, outcome), (outcome))
-  HAVING grouping(webhook_id, account_id) = 3 OR coalesce(webhook_id, account_id) IS NOT NULL
+  SELECT {FINE}, of_id, :starts_at, outcome, {_COLUMNS} FROM ({OF_EACH}) e
   ON CONFLICT (span, of_id, starts_at, outcome) DO UPDATE
   SET {", ".join(f"{column} = p.{column} + excluded.{column}" for column in COUNTS)})
 SELECT coalesce(sum(requests), 0) FROM c

@@ -14,8 +14,9 @@ from dispatcher.console.looks import looks_of
 from dispatcher.console.pages.webhooks import state_of
 from dispatcher.console.view import View
 from dispatcher.webhooks.finding import some
+from dispatcher.webhooks.pulses.outcomes import ALL
 from dispatcher.webhooks.pulses.reading import bars, failing, series
-from dispatcher.webhooks.pulses.recent import ALL, recent_of
+from dispatcher.webhooks.pulses.recent import recent_of
 from dispatcher.webhooks.pulses.series import Bar, Failing, Series
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks

@@ -16,12 +16,12 @@ class AnswerTimes:
     millis: int = 0
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[Sequence[int], int]]) -> Self:
-        """The sum of classes and times."""
+    def sum(cls, parts: Iterable[Self]) -> Self:
+        """The sum of times."""
         if not (known := list(parts)):
             return cls()
-        classes, millis = zip(*known, strict=True)
-        return cls(tuple(map(sum, zip(*classes, strict=True))), sum(millis))
+        classes = zip(*(part.classes for part in known), strict=True)
+        return cls(tuple(map(sum, classes)), sum(part.millis for part in known))
 
     @property
     def answers(self) -> int:

@@ -7,10 +7,12 @@ not define are one for each hundred (`http_5xx`): the number of outcomes stays s
 # ruff: noqa: S608 - composed of constants
 
 from http import HTTPStatus
+from uuid import UUID
 
 from dispatcher.webhooks.contract import Verdict
 from dispatcher.webhooks.pulses.answer_times import BOUNDS
 
+ALL = UUID(int=0)  # whose counts are those of the whole installation
 OK, TOKEN_REFUSED = "ok", "token_refused"
 
 TIMES = (*(f"t{bound}" for bound in BOUNDS), "tmore")
@@ -76,3 +78,10 @@ LEFT JOIN dispatcher.webhooks w ON w.id = n.webhook_id"""
 def summed(table: str) -> str:
     """The sums of all columns of counts of a table, as columns with their names."""
     return ", ".join(f"CAST(sum({table}.{column}) AS bigint) AS {column}" for column in COUNTS)
+
+
+# Of what was COUNTED, as `c`: each webhook, each account, and ALL.
+OF_EACH = f"""
+SELECT coalesce(webhook_id, account_id, '{ALL}') AS of_id, outcome, {summed("c")} FROM c
+GROUP BY GROUPING SETS ((webhook_id, outcome), (account_id, outcome), (outcome))
+HAVING grouping(webhook_id, account_id) = 3 OR coalesce(webhook_id, account_id) IS NOT NULL"""

@@ -14,10 +14,24 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from dispatcher.db.arrays import array
+from dispatcher.transport.exchange import FailureKind
+from dispatcher.transport.told import told_kind
 from dispatcher.webhooks.contract import Verdict
-from dispatcher.webhooks.pulses.outcomes import summed
+from dispatcher.webhooks.pulses.answer_times import AnswerTimes
+from dispatcher.webhooks.pulses.outcomes import TIMES, summed
 from dispatcher.webhooks.pulses.recent import Recent
-from dispatcher.webhooks.pulses.series import Bar, Failing, Row, Series, told_outcome, verdict_of
+from dispatcher.webhooks.pulses.series import (
+    MOST_OUTCOMES,
+    OTHER,
+    Answers,
+    Bar,
+    Failing,
+    Row,
+    Series,
+    joined,
+    told_outcome,
+    verdict_of,
+)
 from dispatcher.webhooks.pulses.steps import DAY, EPOCH, FINE, HOUR, Step, Times, floor
 
 CHART = timedelta(hours=24)
@@ -45,17 +59,41 @@ def _rows(longest: int) -> str:
     return " UNION ALL".join(parts)
 
 
-def _statement(longest: int, columns: str, by: str) -> str:
-    """These columns by some of them, if there are rows; how far counting has come in any case."""
+_POINT = "date_bin(:step, starts_at, :epoch) AS point"
+_VERDICT, _REQUESTS = "split_part(outcome, ':', 1)", "CAST(sum(requests) AS bigint) AS requests"
+_KIND = "split_part(outcome, ':', 2)"
+# As customers see it, before the most frequent are looked for: how many there are must not tell them more.
+_TOLD = f"""CASE {_KIND} {
+    " ".join(
+        f"WHEN '{kind}' THEN {_VERDICT} || ':' || '{told_kind(kind)}'" for kind in FailureKind if told_kind(kind) != kind
+    )
+} ELSE outcome END"""
+
+
+def _series(step: Step, outcome: str) -> str:
+    """A row for each outcome of a point, and one without outcome for the times of its answers. The most frequent
+    failures of the series are told one by one."""
     return f"""
-WITH {_MARKS}, p AS ({_rows(longest)}), c AS (SELECT {columns} FROM p GROUP BY {by})
+WITH {_MARKS}, p AS ({_rows(step.span)}),
+g AS MATERIALIZED (SELECT {_POINT}, {outcome} AS outcome, {summed("p")} FROM p GROUP BY 1, 2),
+often AS (SELECT outcome FROM g GROUP BY outcome ORDER BY sum(requests) DESC, outcome LIMIT {MOST_OUTCOMES}),
+n AS (
+  SELECT point, requests, messages, CASE WHEN {_KIND} = '' OR outcome IN (SELECT outcome FROM often) THEN outcome
+    ELSE {_VERDICT} || ':' || '{OTHER}' END AS outcome FROM g),
+c AS (
+  SELECT point, outcome, CAST(sum(requests) AS bigint) AS requests, CAST(sum(messages) AS bigint) AS messages,
+    NULL AS millis, NULL AS classes FROM n GROUP BY point, outcome
+  UNION ALL
+  SELECT point, NULL, NULL, NULL, CAST(sum(millis) AS bigint),
+    ARRAY[{", ".join(f"CAST(sum({column}) AS bigint)" for column in TIMES)}] FROM g GROUP BY point)
 SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true"""
 
 
-_POINT = "date_bin(:step, starts_at, :epoch) AS point"
-_VERDICT, _REQUESTS = "split_part(outcome, ':', 1)", "CAST(sum(requests) AS bigint) AS requests"
-SERIES = {step: text(_statement(step.span, f"{_POINT}, outcome, {summed('p')}", "1, 2")) for step in Step}
-BARS = text(_statement(HOUR, f"of_id, {_POINT}, {_VERDICT} AS outcome, {_REQUESTS}", "1, 2, 3"))
+SERIES = {(step, exact): text(_series(step, "outcome" if exact else _TOLD)) for step in Step for exact in (True, False)}
+BARS = text(f"""
+WITH {_MARKS}, p AS ({_rows(HOUR)}),
+c AS (SELECT of_id, {_POINT}, {_VERDICT} AS outcome, {_REQUESTS} FROM p GROUP BY 1, 2, 3)
+SELECT marks.folded_to, c.* FROM marks LEFT JOIN c ON true""")
 # How many requests webhooks had from `:since` on, and how many of these failed: one row for each.
 _IS_FAILED = f"{_VERDICT} IN ({', '.join(repr(str(verdict)) for verdict in _FAILED)})"
 _OF_WEBHOOK = f"""CAST(coalesce(sum(requests), 0) AS bigint) AS requests,
@@ -91,11 +129,13 @@ _FOLDED_TO = text("SELECT reached FROM dispatcher.pulse_marks WHERE name = 'fold
 
 def series(session: Session, recent: Recent, of_id: UUID, times: Times, now: datetime, *, exact: bool) -> Series:
     """What came of the requests of a webhook, of an account, or of ALL. `exact`: as operators see it, not customers."""
-    found = session.execute(SERIES[times.step], _asked([of_id], times)).all()
-    rows = [Row.of(point, outcome, counts) for _, point, outcome, *counts in found if point is not None]
+    found = session.execute(SERIES[times.step, exact], _asked([of_id], times)).all()
+    counted = [Row(*row[1:5]) for row in found if row.outcome is not None]
+    answers = [Answers(row.point, AnswerTimes(row.classes, row.millis)) for row in found if row.classes is not None]
     rest = recent.since(session, found[0].folded_to, now)
-    rows += [row for row in rest.rows.get(of_id, ()) if times.since <= row.starts_at < times.until]
-    return Series.of(times, rest.until, rows, exact=exact)
+    new = [row for row in rest.rows.get(of_id, ()) if times.since <= row.starts_at < times.until]
+    answers += [row for row in rest.answers.get(of_id, ()) if times.since <= row.starts_at < times.until]
+    return Series.of(times, rest.until, joined(counted, new, exact=exact), answers)
 
 
 def bars(session: Session, recent: Recent, ids: Collection[UUID], now: datetime) -> Mapping[UUID, Sequence[Bar]]:

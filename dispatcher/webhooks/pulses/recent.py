@@ -3,7 +3,7 @@
 Requests have no index by webhook, so all of these minutes are read, for all webhooks at once, and kept for 5 s: it
 costs the same however many look on.
 """
-# ruff: noqa: S608 - composed of constants
+
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +17,16 @@ from sqlalchemy.orm import Session
 
 from dispatcher.ids import first_id_at
 from dispatcher.installation import Installation
-from dispatcher.webhooks.pulses.outcomes import COUNTED, COUNTS
-from dispatcher.webhooks.pulses.series import Row
+from dispatcher.webhooks.pulses.answer_times import AnswerTimes
+from dispatcher.webhooks.pulses.outcomes import COUNTED, OF_EACH
+from dispatcher.webhooks.pulses.series import Answers, Row
 from dispatcher.webhooks.pulses.steps import FINE, floor
 
-ALL = UUID(int=0)  # whose counts are those of the whole installation
 FRESH = 5.0  # seconds
 FARTHEST = timedelta(minutes=10)  # while upkeep has not come so far, only what it has counted is shown
 
 _FINE = timedelta(minutes=FINE)
-_COUNT = text(f"SELECT webhook_id, account_id, outcome, {', '.join(COUNTS)} FROM ({COUNTED}) c")
+_COUNT = text(f"WITH c AS MATERIALIZED ({COUNTED}) {OF_EACH}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Counted:
     since: datetime | None
     until: datetime | None
     rows: Mapping[UUID, Sequence[Row]] = field(default_factory=dict)
+    answers: Mapping[UUID, Sequence[Answers]] = field(default_factory=dict)
 
 
 class Recent:
@@ -67,15 +68,14 @@ def recent_of(installation: Installation) -> Recent:
 
 def _count(session: Session, since: datetime, until: datetime) -> Counted:
     rows: dict[UUID, list[Row]] = {}
+    answers: dict[UUID, list[Answers]] = {}
     begin = since
     while begin < until:
         starts_at = floor(begin, _FINE)
         end = min(starts_at + _FINE, until)
         for found in session.execute(_COUNT, {"first": first_id_at(begin), "end": first_id_at(end)}):
-            webhook_id, account_id, outcome, *counts = found
-            row = Row.of(starts_at, outcome, counts)
-            for of_id in (ALL, webhook_id, account_id):
-                if of_id is not None:
-                    rows.setdefault(of_id, []).append(row)
+            of_id, outcome, requests, messages, millis, *classes = found
+            rows.setdefault(of_id, []).append(Row(starts_at, outcome, requests, messages))
+            answers.setdefault(of_id, []).append(Answers(starts_at, AnswerTimes(classes, millis)))
         begin = end
-    return Counted(since, until, rows)
+    return Counted(since, until, rows, answers)

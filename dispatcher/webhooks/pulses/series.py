@@ -1,10 +1,10 @@
 """Series: what came of requests, point by point. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import starmap
-from typing import Any, NamedTuple, Self, SupportsInt
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from dispatcher.transport.told import told_kind
@@ -14,6 +14,8 @@ from dispatcher.webhooks.pulses.outcomes import OK
 from dispatcher.webhooks.pulses.steps import Times, floor
 
 PERCENTS = (50, 95, 99)  # of answers, whose times are shown
+MOST_OUTCOMES = 20  # of a series, that are counted one by one: receivers choose them
+OTHER = "other"  # the failures of a verdict that are not among these
 
 
 class Counted(NamedTuple):
@@ -27,20 +29,19 @@ _NONE = Counted(0, 0)
 
 
 class Row(NamedTuple):
-    """Counts of one outcome, at one time, as they are stored."""
+    """Counts of one outcome, at one time."""
 
     starts_at: datetime
     outcome: str
     requests: int
     messages: int
-    millis: int
-    classes: Sequence[int]  # as in AnswerTimes
 
-    @classmethod
-    def of(cls, starts_at: datetime, outcome: str, counts: Iterable[SupportsInt]) -> Self:
-        """With these counts, in the order of COUNTS."""
-        requests, messages, millis, *classes = map(int, counts)
-        return cls(starts_at, outcome, requests, messages, millis, tuple(classes))
+
+class Answers(NamedTuple):
+    """How long the answers of one time took, whatever their outcomes."""
+
+    starts_at: datetime
+    times: AnswerTimes
 
 
 _VERDICTS = {OK: Verdict.ACKNOWLEDGED, **{str(verdict): verdict for verdict in Verdict}}
@@ -55,6 +56,25 @@ def told_outcome(outcome: str, *, exact: bool) -> str:
     """The outcome as operators (`exact`) or customers see it."""
     verdict, separator, kind = outcome.partition(":")
     return outcome if exact else f"{verdict}{separator}{told_kind(kind)}"
+
+
+def joined(counted: Sequence[Row], new: Sequence[Row], *, exact: bool) -> Sequence[Row]:
+    """All rows of a series. Those that were `counted` are told already, with its most frequent outcomes one by one; the
+    new ones have these, and others only as long as there are fewer than MOST_OUTCOMES."""
+    known = {row.outcome for row in counted}
+    told = [row._replace(outcome=told_outcome(row.outcome, exact=exact)) for row in new]
+    if not any(outcome.endswith(f":{OTHER}") for outcome in known):
+        more = Counter[str]()
+        for row in told:
+            if row.outcome not in known:
+                more[row.outcome] += row.requests
+        known.update(outcome for outcome, _ in more.most_common(max(MOST_OUTCOMES - len(known), 0)))
+    return [*counted, *(row if row.outcome in known else row._replace(outcome=_other(row.outcome)) for row in told)]
+
+
+def _other(outcome: str) -> str:
+    verdict, separator, _ = outcome.partition(":")
+    return f"{verdict}:{OTHER}" if separator else outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +97,15 @@ class Counts:
         return sum(counted.requests for outcome, counted in self.outcomes.items() if verdict_of(outcome) is verdict)
 
     @classmethod
-    def of(cls, rows: Sequence[Row], *, exact: bool) -> Self:
-        """The sum of rows, as operators (`exact`) or customers see it."""
-        counted = ((told_outcome(row.outcome, exact=exact), row.requests, row.messages) for row in rows)
-        return cls(_by_outcome(counted), AnswerTimes.of((row.classes, row.millis) for row in rows))
+    def of(cls, rows: Iterable[Row], answers: Iterable[Answers]) -> Self:
+        """The sum of rows."""
+        return cls(_by_outcome(row[1:] for row in rows), AnswerTimes.sum(of_one.times for of_one in answers))
 
     @classmethod
     def sum(cls, parts: Sequence[Self]) -> Self:
         """The sum of counts."""
         counted = ((outcome, *of_part) for part in parts for outcome, of_part in part.outcomes.items())
-        times = (part.answer_times for part in parts)
-        return cls(_by_outcome(counted), AnswerTimes.of((part.classes, part.millis) for part in times))
+        return cls(_by_outcome(counted), AnswerTimes.sum(part.answer_times for part in parts))
 
 
 def _by_outcome(counted: Iterable[tuple[str, int, int]]) -> Mapping[str, Counted]:
@@ -117,14 +135,15 @@ class Series:
     points: Sequence[Point]
 
     @classmethod
-    def of(cls, times: Times, counted_to: datetime | None, rows: Iterable[Row], *, exact: bool) -> Self:
+    def of(cls, times: Times, counted_to: datetime | None, rows: Iterable[Row], answers: Iterable[Answers]) -> Self:
         """Of rows of these times."""
-        by_point: dict[datetime, list[Row]] = {starts_at: [] for starts_at in times.points}
+        of_points: dict[datetime, tuple[list[Row], list[Answers]]] = {at: ([], []) for at in times.points}
         for row in rows:
-            by_point[floor(row.starts_at, times.step.length)].append(row)
-        points = [(starts_at, Counts.of(of_point, exact=exact)) for starts_at, of_point in by_point.items()]
-        total = Counts.sum([counts for _, counts in points])
-        return cls(times, counted_to, total, list(starmap(Point, points)))
+            of_points[floor(row.starts_at, times.step.length)][0].append(row)
+        for of_one in answers:
+            of_points[floor(of_one.starts_at, times.step.length)][1].append(of_one)
+        points = [Point(starts_at, Counts.of(*of_point)) for starts_at, of_point in of_points.items()]
+        return cls(times, counted_to, Counts.sum([point.counts for point in points]), points)
 
 
 class Bar(NamedTuple):

@@ -14,6 +14,9 @@ FINE, HOUR, DAY = 5, 60, 1440
 KEPT = {FINE: timedelta(hours=48), HOUR: timedelta(days=35), DAY: timedelta(days=400)}
 
 
+MOST_POINTS = 300  # that somebody can ask for with a step of his own; days are so few that there are always all
+
+
 class Step(StrEnum):
     """How far apart the points of a series are."""
 
@@ -70,7 +73,12 @@ class Times:
         if begin < now - back - wanted.length:
             raise InvalidFilter("since", f"counts by {wanted} are kept for {_words(back)}")
         last = floor(end - timedelta.resolution, wanted.length)
-        return cls(floor(begin, wanted.length), last + wanted.length, wanted)
+        times = cls(floor(begin, wanted.length), last + wanted.length, wanted)
+        if wanted is not Step.DAY and (count := len(times.points)) > MOST_POINTS:
+            raise InvalidFilter(
+                "step", f"makes {count} points, more than {MOST_POINTS}: leave it out, or ask for a shorter time"
+            )
+        return times
 
     @property
     def points(self) -> list[datetime]:

@@ -137,6 +137,8 @@ def _ago(**back: float) -> str:
         ({"since": _ago(hours=1), "until": _ago(hours=2)}, "since"),
         ({"until": "0001-01-01T00:00:00Z"}, "since"),
         ({"step": "7m"}, "step"),
+        ({"since": _ago(hours=26), "step": "5m"}, "step"),
+        ({"since": _ago(days=30), "step": "1h"}, "step"),
     ],
 )
 def test_times_that_there_are_no_counts_of_are_refused(

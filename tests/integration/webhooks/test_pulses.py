@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from time import monotonic
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from sqlalchemy.orm import Session
 from dispatcher.settings import Settings
 from dispatcher.webhooks.contract import Verdict
 from dispatcher.webhooks.pulses import recent as recent_module
-from dispatcher.webhooks.pulses.reading import bars, failing, series
-from dispatcher.webhooks.pulses.recent import ALL, Recent
+from dispatcher.webhooks.pulses.outcomes import ALL
+from dispatcher.webhooks.pulses.reading import SERIES, _asked, bars, failing, series
+from dispatcher.webhooks.pulses.recent import Recent
 from dispatcher.webhooks.pulses.series import Failing, Series
 from dispatcher.webhooks.pulses.steps import FINE, Step, Times, floor
 from tests.factories import change, change_webhook, make_webhook
@@ -56,14 +58,22 @@ def made(database: Engine, webhooks: dict[UUID, UUID]) -> list[Made]:
     return made
 
 
-def read(database: Engine, of_id: UUID, times: Times, recent: Recent | None = None) -> Series:
+def read(database: Engine, of_id: UUID, times: Times, recent: Recent | None = None, *, exact: bool = True) -> Series:
     with Session(database) as session:
-        return series(session, recent or Recent(), of_id, times, NOW, exact=True)
+        return series(session, recent or Recent(), of_id, times, NOW, exact=exact)
+
+
+def rows_taken(session: Session) -> list[int]:
+    """How many rows each statement of the session brings from now on."""
+    taken: list[int] = []
+    event.listen(session.connection(), "after_cursor_execute", lambda *given: taken.append(given[1].rowcount))
+    return taken
 
 
 def test_every_point_is_the_truth_whatever_it_is_made_of(
     database: Engine, webhooks: dict[UUID, UUID], made: list[Made]
 ) -> None:
+    owners = {webhook: {ALL, webhook, account} for webhook, account in webhooks.items()}
     for hours, step in ((0.5, Step.MINUTES_5), (24, Step.MINUTES_15), (40, Step.HOUR), (40, Step.DAY)):
         times = Times.of(NOW, NOW - timedelta(hours=hours), step=step)
         for of_id in (ALL, *webhooks, *webhooks.values()):
@@ -72,13 +82,87 @@ def test_every_point_is_the_truth_whatever_it_is_made_of(
             truth = Counter(
                 (floor(one.at, step.length), outcome(one))
                 for one in made
-                if one.at >= times.since and of_id in {ALL, one.webhook, webhooks[one.webhook]}
+                if one.at >= times.since and of_id in owners[one.webhook]
+            )
+            answered = [one for one in made if one.at >= times.since and one.status and of_id in owners[one.webhook]]
+            assert (found.total.answer_times.answers, found.total.answer_times.millis) == (
+                len(answered),
+                sum(one.ms for one in answered),
             )
             assert truth == {
                 (point.starts_at, name): counted.requests
                 for point in found.points
                 for name, counted in point.counts.outcomes.items()
             }
+
+
+STATUSES = [int(status) for status in HTTPStatus if status >= 400][:30]
+
+
+@pytest.fixture
+def many_outcomes(database: Engine, webhooks: dict[UUID, UUID]) -> UUID:
+    """A webhook whose receiver answers in 30 ways, each once more often than the one before, for two hours; and whose
+    host is not always found."""
+    webhook, ages = next(iter(webhooks)), [timedelta(minutes=5 * number) for number in range(3, 24)]
+    record(
+        database,
+        [
+            Made(NOW - age, webhook, verdict, status)
+            for age in ages
+            for place, status in enumerate(STATUSES)
+            for verdict in ["rejected"] * (place + 1)
+        ],
+    )
+    last = NOW - timedelta(minutes=20)
+    record(database, [Made(last, webhook), *[Made(last, webhook, "temporary", 500)] * 2])
+    count(database, NOW)
+    return webhook
+
+
+def test_the_twenty_most_frequent_outcomes_are_told_one_by_one_and_the_rest_of_each_verdict_together(
+    database: Engine, many_outcomes: UUID
+) -> None:
+    times = Times.of(NOW, NOW - timedelta(hours=2), step=Step.MINUTES_5)
+    found = read(database, many_outcomes, times).total
+    by_status = {f"rejected:http_{status}": 21 * (place + 1) for place, status in enumerate(STATUSES)}
+    most = dict(list(by_status.items())[10:])
+    rest = sum(by_status.values()) - sum(most.values())
+    assert {outcome: counted.requests for outcome, counted in found.outcomes.items()} == {
+        **most,
+        "rejected:other": rest,
+        "temporary:other": 2,
+        "ok": 1,
+    }
+    assert found.answer_times.answers == found.requests == found.messages == sum(by_status.values()) + 3
+    assert found.with_verdict(Verdict.REJECTED) == sum(by_status.values())
+
+
+def test_a_point_is_a_row_for_each_outcome_that_is_told_and_one_for_all_answer_times(
+    database: Engine, many_outcomes: UUID
+) -> None:
+    times = Times.of(NOW, NOW - timedelta(hours=2), step=Step.MINUTES_5)
+    with Session(database) as session:
+        taken = rows_taken(session)
+        series(session, Recent(), many_outcomes, times, NOW, exact=True)
+        assert taken[0] == 21 * (20 + 1 + 1) + 2
+        result = session.execute(SERIES[Step.MINUTES_5, True], _asked([many_outcomes], times)).all()
+    assert sum(value is not None for row in result for value in row) == 21 * (21 * 5 + 1 * 4) + 2 * 5
+
+
+def test_how_many_outcomes_there_are_does_not_tell_customers_whether_a_name_exists(
+    database: Engine, webhooks: dict[UUID, UUID]
+) -> None:
+    one, other = list(webhooks)[:2]
+    at, times = NOW - timedelta(minutes=20), Times.of(NOW, NOW - timedelta(hours=1))
+    for webhook, kind in ((one, "dns"), (other, "address_refused")):
+        statuses = [*STATUSES[:19], *STATUSES[:19]]
+        made = [Made(at, webhook, "rejected", status) for status in statuses]
+        record(database, [*made, *[Made(at, webhook, "temporary", None, "address_refused")] * 2])
+        record(database, [Made(at, webhook, "temporary", None, kind)] * 2)
+    count(database, NOW)
+    told = [read(database, webhook, times, exact=False).total.outcomes for webhook in (one, other)]
+    assert told[0] == told[1]
+    assert "rejected:other" not in told[0]
 
 
 def test_a_series_of_times_that_are_over_has_nothing_of_the_last_minutes(
@@ -176,10 +260,8 @@ def test_each_webhook_that_fails_is_one_row_whatever_its_receiver_answers(
     record(database, [Made(at, ids[0], "rejected", status) for status in range(400, 430)])
     record(database, [Made(at, webhook, **FAILURES[1]) for webhook in ids for _ in range(25)])
     count(database, NOW, runs=1)
-    taken: list[int] = []
     with Session(database) as session:
-        connection = session.connection()
-        event.listen(connection, "after_cursor_execute", lambda *given: taken.append(given[1].rowcount))
+        taken = rows_taken(session)
         for account in (None, webhooks[ids[0]]):
             taken.clear()
             found = failing(session, Recent(), NOW, account=account, exact=True)
@@ -205,7 +287,7 @@ def test_however_many_rows_there_are_only_those_of_the_series_are_read(
     change(database, "ANALYZE dispatcher.pulses")
     one = UUID("c4ca4238-a0b9-2382-0dcc-509a6f75849b")  # of 1
     with Session(database) as session:
-        for step, back in ((Step.MINUTES_5, 1), (Step.MINUTES_15, 1), (Step.HOUR, 16), (Step.DAY, 399)):
+        for step, back in ((Step.MINUTES_5, 1), (Step.MINUTES_15, 1), (Step.HOUR, 12), (Step.DAY, 399)):
             times = Times.of(NOW, NOW - timedelta(days=back), step=step)
             with reading_less_than(5_000, session, "pulses", step):
                 series(session, Recent(), one, times, NOW, exact=True)
