@@ -111,7 +111,8 @@ class CountsDocument:
     requests: int
     messages: int
     # `ok`; `token_refused`: repeated with a new token; else the verdict and the error as in notices:
-    # `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on.
+    # `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on. The
+    # 20 most frequent ones of the series are counted one by one, the rest as `rejected:other` and `temporary:other`.
     # Newer versions may add outcomes.
     outcomes: dict[str, CountedDocument]
     answer_times: AnswerTimesDocument | None  # Null: there were no answers.
@@ -193,7 +194,8 @@ class PointDocument:
     requests: int
     messages: int
     # `ok`; `token_refused`: repeated with a new token; else the verdict and the error as in notices:
-    # `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on.
+    # `rejected:http_404`, `temporary:timeout`. Statuses that HTTP does not define count as `http_5xx` and so on. The
+    # 20 most frequent ones of the series are counted one by one, the rest as `rejected:other` and `temporary:other`.
     # Newer versions may add outcomes.
     outcomes: dict[str, CountedDocument]
     answer_times: AnswerTimesDocument | None  # Null: there were no answers.

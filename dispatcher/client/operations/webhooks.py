@@ -192,7 +192,7 @@ class Webhooks(Sender):
         since: From this time on; else from 24 hours before `until`.
         until: Before this time; else up to now.
         step: How far apart the points are. `5m` and `15m` reach back 48 hours, `1h` 35 days, `1d` 400 days.
-        Without it, it follows from how long the series is.
+        Without it, it follows from how long the series is. `5m`, `15m` and `1h` make 300 points at most.
         """
         return self._call(
             Call(

@@ -63,11 +63,9 @@ _POINT = "date_bin(:step, starts_at, :epoch) AS point"
 _VERDICT, _REQUESTS = "split_part(outcome, ':', 1)", "CAST(sum(requests) AS bigint) AS requests"
 _KIND = "split_part(outcome, ':', 2)"
 # As customers see it, before the most frequent are looked for: how many there are must not tell them more.
-_TOLD = f"""CASE {_KIND} {
-    " ".join(
-        f"WHEN '{kind}' THEN {_VERDICT} || ':' || '{told_kind(kind)}'" for kind in FailureKind if told_kind(kind) != kind
-    )
-} ELSE outcome END"""
+_OTHERWISE = {kind: told for kind in FailureKind if (told := told_kind(kind)) != kind}
+_WHEN = " ".join(f"WHEN '{kind}' THEN {_VERDICT} || ':' || '{told}'" for kind, told in _OTHERWISE.items())
+_TOLD = f"CASE {_KIND} {_WHEN} ELSE outcome END"
 
 
 def _series(step: Step, outcome: str) -> str:

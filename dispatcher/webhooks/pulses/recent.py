@@ -4,7 +4,6 @@ Requests have no index by webhook, so all of these minutes are read, for all web
 costs the same however many look on.
 """
 
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

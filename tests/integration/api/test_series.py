@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from fastapi import routing
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
@@ -115,6 +116,23 @@ def test_a_deleted_webhook_still_shows_what_it_had(
     record(database, [Made(datetime.now(UTC), installed.id)])
     change_webhook(database, settings, installed, "delete")
     assert outcomes(ask(api, manager, f"webhooks/{installed.id}/series")) == {"ok": 1}
+
+
+def test_its_document_is_bytes_when_the_event_loop_gets_it(
+    api: Api, webhooks: dict[UUID, UUID], manager: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_loop, serialize = [], routing.serialize_response
+
+    def note(**given: Any) -> Any:
+        in_loop.append(given["field"])
+        return serialize(**given)
+
+    monkeypatch.setattr(routing, "serialize_response", note)
+    for path in ("series", f"webhooks/{webhooks['one']}/series"):
+        ask(api, manager, path)
+    assert in_loop == []
+    ask(api, manager, "webhooks")
+    assert len(in_loop) == 1, "other documents go this way"
 
 
 def test_before_anything_was_counted_it_says_so(api: Api, operator: str) -> None:
