@@ -27,7 +27,6 @@ from dispatcher.console.pages import (
     redeliveries,
     search,
     sessions,
-    signature_help,
     start,
     webhook_actions,
     webhook_settings,
@@ -53,7 +52,7 @@ _BOTH: tuple[ModuleType, ...] = (
 )
 _OF: dict[Kind, tuple[ModuleType, ...]] = {
     Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit),
-    Kind.PORTAL: (signature_help, receiving),
+    Kind.PORTAL: (receiving,),
 }
 
 _WORTH_PACKING = 1_000  # bytes
