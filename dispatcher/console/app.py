@@ -41,10 +41,10 @@ _BOTH: tuple[ModuleType, ...] = (
     start,
     overview,
     search,
+    webhook_settings,  # `/webhooks/new` before `/webhooks/{webhook_id}`
     webhooks,
     events,
     deliveries,
-    webhook_settings,
     webhook_actions,
     notices,
     redeliveries,

@@ -146,7 +146,6 @@ def test_nothing_but_the_default_producer_is_kept_for_the_whole_process() -> Non
         "dispatcher/console/static_files.py: _by_name",
         "dispatcher/console/static_files.py: static_files",
         "dispatcher/console/cookies.py: zone_named",
-        "dispatcher/console/pages/receiving.py: _samples",  # of the page on receivers
         "workers/callbacks/render.py: _forms",
         "workers/shared_memory.py: pipe",  # the process's own
         "workers/shared_memory.py: told",
