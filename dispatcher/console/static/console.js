@@ -88,6 +88,4 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// The focus goes to what is wrong with a form.
-document.querySelector(".problems[autofocus]")?.focus();
 root.classList.add("scripted");
