@@ -40,8 +40,10 @@ OWN_MEGABYTES = 40  # of a main process; it has some 110, shared included
 class Together(Node):
     """The command, its log, and where its API listens. `anew`: a Python of its own, which loads everything itself."""
 
-    def __init__(self, folder: Path, *, anew: bool = False, adopts: bool = False, **more: str) -> None:
-        self._port, self._whole_log = refusing_port(), folder / "log"
+    def __init__(
+        self, folder: Path, *, port: int | None = None, anew: bool = False, adopts: bool = False, **more: str
+    ) -> None:
+        self._port, self._whole_log = port or refusing_port(), folder / "log"
         ports = {"api": self._port, "deliver": refusing_port(), "upkeep": refusing_port()}
         words = on_this_machine(units()["engine"].command, folder, ports)
         environment = {**os.environ, **more}

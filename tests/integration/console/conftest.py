@@ -27,10 +27,9 @@ from dispatcher.deliveries.selection import Selection
 from dispatcher.ids import new_id
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
-from dispatcher.web.serving import Serving
 from tests.factories import TESTER, deliver_all, make_account, make_webhook, rows
 from tests.installations import installation_for
-from tests.integration.api.conftest import Running, make_key, operator, restarted, running, server
+from tests.integration.api.conftest import make_key, operator, restarted, running, server
 from tests.receiver import Receiver
 
 __all__ = ["make_key", "operator", "restarted", "running", "server"]
@@ -77,7 +76,6 @@ class People:
 
     origin: str
     installation: Installation
-    serving: Serving
 
     def stranger(self, kind: Kind = Kind.CONSOLE) -> Browser:
         return Browser(self.origin, kind)
@@ -124,9 +122,9 @@ class People:
 
 
 @pytest.fixture
-def people(server: str, running: Running, settings: Settings, database: Engine) -> People:
+def people(server: str, settings: Settings, database: Engine) -> People:
     make_account(database, "acme")
-    return People(server, installation_for(settings), running.serving)
+    return People(server, installation_for(settings))
 
 
 @dataclass(frozen=True, slots=True)

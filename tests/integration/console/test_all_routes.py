@@ -20,6 +20,7 @@ from dispatcher.console.mount import Face
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from tests.factories import rows
+from tests.integration.api.conftest import Running
 from tests.integration.console.conftest import Browser, People, Pseudo, Things, statements, things_of
 from tests.receiver import Receiver
 
@@ -215,19 +216,18 @@ class Bare(HTMLParser):
 
 
 def test_every_text_of_every_page_can_be_translated(
-    people: People, acme: Things, monkeypatch: pytest.MonkeyPatch
+    people: People, running: Running, acme: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in Kind:
-        for path, page in in_pseudo(people, kind, acme, monkeypatch):
+        monkeypatch.setattr(Face, "app", face(kind, running.serving, Pseudo()))
+        for path, page in in_pseudo(people, kind, acme):
             seen = Bare(page)
             assert seen.bare == [], (kind, path)
             assert seen.active == [], (kind, path)
 
 
-def in_pseudo(people: People, kind: Kind, things: Things, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    """Each page in a language that nobody speaks."""
-    app = face(kind, people.serving, Pseudo())
-    monkeypatch.setattr(Face, "app", app)
+def in_pseudo(people: People, kind: Kind, things: Things) -> Iterator[tuple[str, str]]:
+    """Each page, which is in a language that nobody speaks."""
     browser = signed_in(people, kind)
     for place in ALL:
         if place.kind is kind and place.method == "GET":

@@ -13,7 +13,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.console.kinds import Kind
 from dispatcher.web import failed_attempts
 from tests.factories import change, make_account, rows
-from tests.integration.api.conftest import MakeKey, Restarted
+from tests.integration.api.conftest import MakeKey, Restarted, Running
 from tests.integration.console.conftest import People
 
 
@@ -78,10 +78,12 @@ def test_an_observer_may_look(people: People, make_key: MakeKey) -> None:
     assert "observer" in browser.get("/webhooks").text
 
 
-def test_wrong_tries_keep_nobody_out_who_has_a_right_key_or_a_link(people: People, operator: str) -> None:
+def test_wrong_tries_keep_nobody_out_who_has_a_right_key_or_a_link(
+    people: People, running: Running, operator: str
+) -> None:
     assert people.stranger().post("/login", {"key": f"{UUID(int=1)}.x"}).status_code == 401
     for _ in range(2 * failed_attempts.PER_MINUTE):
-        people.serving.guesses._failures.add("127.0.0.1", monotonic())
+        running.serving.guesses._failures.add("127.0.0.1", monotonic())
     refused = people.stranger().post("/login", {"key": f"{UUID(int=1)}.x"})
     assert refused.status_code == 429
     assert "Please try again in" in refused.text
