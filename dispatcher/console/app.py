@@ -37,7 +37,19 @@ from dispatcher.console.static_files import get_static
 from dispatcher.web.serving import Serving
 
 # The modules of pages: those of both faces, and those of one.
-_BOTH: tuple[ModuleType, ...] = (start, overview, search, webhook_settings, webhooks, new, before, webhooks, webhook_id, webhooks, events, deliveries, webhook_actions, notices, redeliveries, live, those, whose, paths, have, an, id, where, has, its, word)
+_BOTH: tuple[ModuleType, ...] = (
+    start,
+    overview,
+    search,
+    webhook_settings,  # before `webhooks`, whose paths have an id where it has a word
+    webhooks,
+    events,
+    deliveries,
+    webhook_actions,
+    notices,
+    redeliveries,
+    live,
+)
 _OF: dict[Kind, tuple[ModuleType, ...]] = {
     Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit),
     Kind.PORTAL: (receiving,),
