@@ -28,6 +28,7 @@ from dispatcher.console.pages import (
     search,
     sessions,
     start,
+    system,
     webhook_actions,
     webhook_settings,
     webhooks,
@@ -51,7 +52,7 @@ _BOTH: tuple[ModuleType, ...] = (
     live,
 )
 _OF: dict[Kind, tuple[ModuleType, ...]] = {
-    Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit),
+    Kind.CONSOLE: (quarantine, accounts, portal_access, keys, sessions, audit, system),
     Kind.PORTAL: (receiving,),
 }
 

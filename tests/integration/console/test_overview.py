@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from dispatcher.console import looks
 from dispatcher.console.looks import looks_of
+from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from tests.factories import change, make_webhook
 from tests.integration.console.conftest import People, statements
@@ -103,3 +104,17 @@ def test_a_database_that_is_away_is_a_page_that_says_so(people: People, busy: No
         change(database, "ALTER TABLE dispatcher.away RENAME TO pulse_marks")
     assert answer.status_code == 503
     assert answer.headers["X-Request-Id"] in answer.text
+
+
+def test_the_system_shows_what_lives_and_what_doctor_checks(people: People, database: Engine) -> None:
+    beat = """
+    INSERT INTO dispatcher.processes (id, kind, host, pid, version, schema_from, schema_to, started_at, seen_at, doing)
+    VALUES (:id, 'deliver', :host, 7, '9', '', '', now(), now(), 'idle')
+    """
+    for number in range(3):
+        change(database, beat, id=new_id(), host=f"worker-{number // 2}")
+    said = words(people.operator().get("/system").text)
+    assert re.search(r"deliver worker-0 2 9 2 idle .* deliver worker-1 1 9 idle", said)
+    assert re.search(r"partitions tables Fine", said)
+    assert re.search(r"heartbeats engine Now .*no maintenance process lives", said)
+    assert people.customer("acme").get("/system").status_code == 404
