@@ -19,6 +19,8 @@ from tests.integration.console.conftest import People, Things, things_of
 from tests.integration.console.test_all_routes import ALL, signed_in
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.engine
+
 # Those that are no pages but files, and what leads elsewhere.
 _NO_PAGES = ("/audit.ndjson", "/")
 # What pages look like when something is amiss, empty, or asked before a change of many; with how they answer.
@@ -36,7 +38,7 @@ _MORE = {
 def addresses(kind: Kind, things: Things) -> dict[str, int]:
     """Those of all pages, with how they answer."""
     pages = [place for place in ALL if (place.kind, place.method) == (kind, "GET") and place.path not in _NO_PAGES]
-    return {place.at(things): 200 for place in pages} | _MORE
+    return {place.at(things): 200 for place in pages} | _MORE | ({"/login": 401} if kind is Kind.PORTAL else {})
 
 
 def look_at(visitor: Visitor, path: str, status: int) -> None:
@@ -118,7 +120,7 @@ def test_nothing_that_others_wrote_does_anything_in_any_page(
 @pytest.mark.parametrize("kind", list(Kind))
 def test_nothing_in_an_address_does_anything(people: People, visit: Visit, database: Engine, kind: Kind) -> None:
     visitor = visit(signed_in(people, kind))
-    visitor.expects({404, 410, 422})
+    visitor.expects({401, 404, 410, 422})
     evil = quote(f"javascript:alert(1)//{TEXTS['html']}{_EVIL}"[:250])
     names = ("q", "next", "account", "webhook", "subject", "type", "app", "done", "name", "target", "key")
     query = "&".join(f"{name}={evil}" for name in names)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
@@ -16,6 +17,8 @@ from tests.factories import MESSAGE, RECEIVED, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
 from tests.integration.console.conftest import People
 from tests.receiver import Receiver
+
+pytestmark = pytest.mark.engine
 
 
 def test_without_script_a_message_is_found_and_sent_again(

@@ -21,6 +21,8 @@ from tests.integration.console.conftest import People
 from tests.integration.console.test_all_routes import signed_in
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.engine
+
 BROKEN = Answer(503, (("Content-Type", "text/plain"),), b"the database is away")
 
 
@@ -157,7 +159,7 @@ def test_a_new_webhook_whose_url_fails_its_test_says_what_came_back(
     page.get_by_label("Event types").fill("message")
     page.get_by_label("Name", exact=True).fill("orders")
     visitor.button("Make the webhook").click()
-    verdict = page.get_by_role("status")
+    verdict = page.get_by_role("alert")
     expect(verdict).to_contain_text("The URL did not pass the test.")
     expect(verdict).to_contain_text("503")
     assert rows(database, "SELECT 1 FROM dispatcher.webhooks") == []

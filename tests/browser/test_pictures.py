@@ -24,6 +24,8 @@ from tests.receiver import Receiver
 from tests.requests_made import Made, monday, record
 from workers.maintenance.pulses import count_pulses
 
+pytestmark = pytest.mark.engine
+
 MOST_BYTES = 150_000
 # Webhooks with the share of requests that are made to them, and the account.
 _WEBHOOKS = {"orders-eu": (3, "acme"), "billing": (5, "acme"), "archive": (2, "acme"), "crm-sync": (4, "globex")}
@@ -83,7 +85,7 @@ def event(people: People, database: Engine, settings: Settings, receiver: Receiv
 def test_the_pictures_of_the_docs_are_made_of_the_pages_and_are_small(
     people: People, visit: Visit, event: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    folder: Path = pytestconfig.getoption("--pictures") or tmp_path
+    folder: Path = pytestconfig.getoption("--pictures", default=None) or tmp_path
     for name, path in (("overview", "/overview"), ("event", event)):
         for look in (WIDE, SMALL):
             visitor = visit(people.operator(), look=look)

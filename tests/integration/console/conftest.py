@@ -145,7 +145,7 @@ def things_of(database: Engine, settings: Settings, receiver: Receiver, *account
             account=account,
             name=f"of-{account}",
             url=receiver.url("/status/401"),
-            contact_email=f"ops@{account}.test",
+            contact_email=f"ops@{account}.test" if account.isalnum() else None,
         )
         for account in accounts
     }
