@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from dispatcher.console.looks import Looks
 from dispatcher.installation import Installation
 from dispatcher.producer import Producer, _chosen, default_producer
 from dispatcher.settings import Settings, read_settings
 from dispatcher.settings.connection_file import connection_file
 from dispatcher.settings.secret_files import found_in_files, given_variables
 from dispatcher.wake import Waker
+from dispatcher.webhooks.pulses.recent import Recent
 from workers.process import Worker
 
 _made: dict[Settings, Installation] = {}
@@ -74,9 +76,11 @@ def close_installations(but: Settings | None = None) -> None:
         del _made[settings]
     for settings in [made for made in _producers if made != but]:
         _producers.pop(settings).close()
-    for kept in (*_made.values(), *_producers.values()):  # what holds for a second
+    for kept in (*_made.values(), *_producers.values()):  # what holds for some seconds
         kept.nearest_types.clear()
         kept.nearest_looks.clear()
+        kept.kept.pop(Recent, None)
+        kept.kept.pop(Looks, None)
     for producer in _producers.values():
         _begin_anew(producer)
     if but is None:
@@ -93,6 +97,7 @@ def close_installations(but: Settings | None = None) -> None:
 def _begin_anew(producer: Producer) -> None:
     """As `close` does, but its connections stay."""
     producer.kept.clear()
+    producer.installation_id = None
     while producer.on_close:
         producer.on_close.pop()()
     if producer.waker._presence._away:

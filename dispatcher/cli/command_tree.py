@@ -70,7 +70,7 @@ PANELS: Mapping[str, Words] = {
                 "limits": Leaf("limits", "Show or set the limits of an account."),
                 "usage": Leaf("limits", "Show what an account has used of its limits."),
                 "portal-link": Leaf("portal", "Make a link that lets a customer into the portal, once."),
-                "end-portal-sessions": Leaf("portal", "End all sessions of an account in the portal, and its links."),
+                "end-portal-sessions": Leaf("portal", "End all portal sessions and links of an account."),
                 "suspend": Leaf("accounts", "Suspend an account for now."),
                 "resume": Leaf("accounts", "Resume a suspended account."),
                 "delete": Leaf("accounts", "Delete an account for good."),

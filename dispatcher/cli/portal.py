@@ -32,13 +32,11 @@ def portal_link(
     scope: Annotated[
         list[PortalScope] | None, typer.Option(help="What its session may do", show_default="read")
     ] = None,
-    user: Annotated[
-        str | None, typer.Option(metavar="ID", help="The user whom it is for, as the audit log is to name them")
-    ] = None,
-    seconds: Annotated[int, typer.Option(help="Seconds within which it can be used")] = LINK_SECONDS,
-    session_seconds: Annotated[int, typer.Option(help="Seconds after which the session ends")] = SESSION_SECONDS,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="The user, as the audit log is to name them")] = None,
+    seconds: Annotated[int, typer.Option(help="Seconds for which it works")] = LINK_SECONDS,
+    session_seconds: Annotated[int, typer.Option(help="Seconds until the session ends")] = SESSION_SECONDS,
     embed_origin: Annotated[
-        str | None, typer.Option(metavar="ORIGIN", help="Origin of the page that shows the portal in a frame")
+        str | None, typer.Option(metavar="ORIGIN", help="Origin of the page that frames it")
     ] = None,
     return_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the portal leads back to")] = None,
     path: Annotated[str, typer.Option(metavar="PATH", help="The page that the session begins with")] = "",
@@ -68,7 +66,7 @@ def portal_link(
 
 @app.command("end-portal-sessions", epilog="Example: dispatcher account end-portal-sessions acme")
 def end_portal_sessions(context: typer.Context, name: AccountName, json: AsJson = False) -> None:
-    """End all sessions of an account in the portal, and its links."""
+    """End all portal sessions and links of an account."""
     installation = installation_of(context)
     with installation.transaction() as session:
         account = account_of(session, name)

@@ -223,7 +223,10 @@ def _caller(installation: Installation, shown: Shown) -> Caller | None:
     with installation.transaction() as session:
         if shown.secret is not None:
             return authenticate(session, shown.mark)
-        return caller_of_key(session, shown.key_id)
+        caller = caller_of_key(session, shown.key_id)
+        if caller is not None and shown.is_over(caller.shown_at):
+            session.rollback()  # this does not count as a use of the key
+        return caller
 
 
 def _shown(token: str | None, installation: Installation) -> Shown | None:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -126,7 +127,7 @@ class Rates:
             size = max(1, min(size, _largest(limits)))
             taken = Taken(_MAX_LEASE, is_counted=False)
             if limits:
-                take = partial(self._take, key[0], limits, size, back=back)
+                take = partial(copy_context().run, self._take, key[0], limits, size, back=back)
                 taken = await asyncio.get_running_loop().run_in_executor(self._threads, take)
             now = time.monotonic()
             if is_ahead and old is not None and old.left:

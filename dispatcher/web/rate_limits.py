@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -86,10 +87,10 @@ class RateLimits:
         old, size = self._leases.get(key), 1
         if old is not None and old.until > time.monotonic():  # used up in less than its second
             size = min(old.size * 2, self._largest_lease)
-        run = asyncio.get_running_loop().run_in_executor
-        wait = await run(self._threads, self.seconds_to_wait, key, size)
+        loop, context = asyncio.get_running_loop(), copy_context()  # for the request's id in what is logged
+        wait = await loop.run_in_executor(self._threads, context.run, self.seconds_to_wait, key, size)
         if wait and size > 1:  # the last ones before the limit
-            size, wait = 1, await run(self._threads, self.seconds_to_wait, key)
+            size, wait = 1, await loop.run_in_executor(self._threads, context.run, self.seconds_to_wait, key)
         if len(self._leases) > _MAX_LEASES:
             self._leases.clear()
         self._leases[key] = _Lease(size, size, time.monotonic() + (wait or _LEASE_SECONDS), wait)

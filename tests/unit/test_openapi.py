@@ -203,6 +203,7 @@ def test_what_programs_must_not_show_is_marked() -> None:
         ("NewKeyDocument", "token"),
         *((name, "signing_key") for name in ("NewWebhook", "Rotation")),
         *((name, secret) for name in ("NewWebhook", "WebhookChanges") for secret in ("body_secret", "nonce_secret")),
+        ("PortalLinkDocument", "url"),
         ("SigningKeyDocument", "secret"),
         ("TokenAnswer", "access_token"),
         ("TokenForm", "client_secret"),

@@ -139,11 +139,11 @@ def test_a_change_shows_old_and_new_values_and_of_secrets_the_names(
 
 def test_of_long_values_it_is_kept_only_that_they_changed(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/", event_types=["a"])
-    rules = {status: {"verdict": "temporary", "honour_retry_after": True} for status in range(200, 999)}
+    headers = {f"X-{number}": "long " * 400 for number in range(9)}
     for number, long in ((19, False), (100, True)):
         forget(database)
         types = [f"{one:0200}" for one in range(number)]
-        contract = {"rules": rules} if long else {"timeout_seconds": 9}
+        contract = {"headers": headers} if long else {"timeout_seconds": 9}
         change_webhook(database, settings, webhook, "update", event_types=types, contract_changes=contract)
         (changed,) = entries(database)
         kept = [name for name, values in changed.detail["changed"].items() if values is not None]
@@ -153,7 +153,7 @@ def test_of_long_values_it_is_kept_only_that_they_changed(database: Engine, sett
 def test_so_it_is_of_many_that_are_long_together(database: Engine, settings: Settings) -> None:
     webhook = make_webhook(database, settings, url="https://example.com/", event_types=["a"])
     forget(database)
-    contract = {"rules": {status: {"verdict": "temporary"} for status in range(200, 300)}, "timeout_seconds": 9}
+    contract = {"headers": {f"X-{number}": "long " * 400 for number in range(9)}, "timeout_seconds": 9}
     url, types = f"https://example.com/{'x-' * 900}", [f"{one:0200}" for one in range(10)]
     change_webhook(database, settings, webhook, "update", url=url, event_types=types, contract_changes=contract)
     (changed,) = entries(database)

@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from dispatcher.console.kinds import Kind
+from dispatcher.console.rendering import Rendering
 from tests.integration.console.conftest import People
 
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><script>alert(1)</script></svg>'
@@ -19,6 +20,8 @@ def environment(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tm
     added = {f"DISPATCHER_PORTAL_{name}": value for name, value in named.items()}
     for name, value in added.items():
         monkeypatch.setenv(name, value)
+    # The server of all tests has read another one with its first page.
+    monkeypatch.setattr(Rendering, "brand", property(lambda rendering: rendering._read_brand()))
     return environment | added
 
 

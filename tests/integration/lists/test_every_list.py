@@ -47,6 +47,7 @@ BOUNDED = {
     "items",  # of a batch of events: one for each that was sent; all other items are of pages
     "members",
     "nearest_types",
+    "points",  # of a series: webhooks/pulses/steps.py, MOST_POINTS
     "quotas",
     "scopes",
     "signing_keys",

@@ -184,4 +184,4 @@ def test_a_dialect_that_looks_for_the_same_url_opens_no_other_webhook(
     assert sum(costs.opened.values()) == 0
     with at_most(costs, 4):
         call("POST", flexengage, keys["account"], {"endpoint": "https://hooks.example.com/%C3%A4a", "events": ["b"]})
-    assert sum(costs.opened.values()) == 1
+    assert sum(costs.opened.values()) == 0

@@ -89,7 +89,7 @@ def test_long_json_is_the_same_to_programs_and_others_have_turns_while_it_is_loo
         finally:
             other.cancel()
 
-    _, body = asyncio.run(both())
+    _, body, *_ = asyncio.run(both())
     assert json.loads(body["body"]) == value
     assert not steering(body["body"].decode(), allowed="")
     assert turns > len(whole.decode()) / 50_000
