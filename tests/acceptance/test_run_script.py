@@ -462,7 +462,7 @@ def test_the_test_command_runs_all_tests_on_many_workers_unless_it_gets_what_to_
     checkout: Path, tools: Path
 ) -> None:
     for words, given in (
-        ((), "-n auto --dist=load --ignore=tests/acceptance"),
+        ((), "-n auto --dist=load --ignore=tests/acceptance --ignore=tests/browser"),
         (("tests/unit", "-k", "a b"), "tests/unit -k a b"),
     ):
         status, out, err = run(checkout, "test", *words)
@@ -492,7 +492,7 @@ def test_a_check_that_fails_is_shown_after_the_tests_and_fails_the_test_command(
 
     assert status == 1
     assert out.splitlines()[:5] == [
-        "-m pytest -n auto --dist=load --ignore=tests/acceptance",
+        "-m pytest -n auto --dist=load --ignore=tests/acceptance --ignore=tests/browser",
         "",
         f"== {name} failed:",
         called,
