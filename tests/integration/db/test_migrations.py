@@ -122,6 +122,7 @@ def test_migrating_with_an_older_version_leaves_newer_tables_as_they_are(
     database: Engine, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     url, ours = settings.database_url.get_secret_value(), newest_migration()
+    (before,) = rows(database, "SELECT oldest_revision FROM dispatcher.installation")
     change(database, "UPDATE dispatcher.migrations SET version_num = '9998'")
     try:
         upgrade(url)
@@ -131,7 +132,7 @@ def test_migrating_with_an_older_version_leaves_newer_tables_as_they_are(
             upgrade(url)
     finally:
         change(database, "UPDATE dispatcher.migrations SET version_num = :ours", ours=ours)
-        change(database, "UPDATE dispatcher.installation SET oldest_revision = '0009'")
+        change(database, "UPDATE dispatcher.installation SET oldest_revision = :it", it=before.oldest_revision)
 
 
 def test_rows_land_in_the_partition_of_their_week(database: Engine) -> None:
