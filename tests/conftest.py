@@ -150,6 +150,17 @@ def empty(servers: Servers, eyes: Engine) -> Iterator[Callable[[], None]]:
         yield do
 
 
+@pytest.fixture(scope="session", autouse=True)
+def from_outside() -> Iterator[dict[str, str]]:
+    """The variables of an engine that this process was started with. No test sees them, whatever somebody has set in
+    his shell for an engine of his own."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("DISPATCHER_")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in found:
+            patch.delenv(name)
+        yield found
+
+
 @pytest.fixture
 def environment(
     servers: Servers, empty: Callable[[], None], strangers: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,8 +175,6 @@ def environment(
         "DISPATCHER_CONTACT_DOMAINS": "test",
         **LOOPBACK_VARIABLES,
     }
-    for name in [name for name in os.environ if name.startswith("DISPATCHER_")]:
-        monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     empty()

@@ -37,11 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Chromium]:
+def chromium(from_outside: dict[str, str]) -> Iterator[Chromium]:
     """One for all tests: a context for each visitor shares nothing with the others."""
-    path = os.environ.get("DISPATCHER_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    path = from_outside.get("DISPATCHER_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        if os.environ.get("DISPATCHER_NEEDS_CHROMIUM") == "1":
+        if from_outside.get("DISPATCHER_NEEDS_CHROMIUM") == "1":
             pytest.fail(_MISSING)
         pytest.skip(_MISSING)
     with sync_playwright() as playwright:
