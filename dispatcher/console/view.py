@@ -81,8 +81,6 @@ class View:
         given.setdefault("done", self.request.query_params.get("done"))
         if self.session.theme is not None and not look_of(self.request)[0]:
             given["theme"] = self.session.theme  # the platform's, until somebody chooses another
-        if not look_of(self.request)[0] and self.session.theme is not None:
-            given["theme"] = self.session.theme  # as the link said, until they choose
         return self._rendering.answer(self.request, template, given, status=status)
 
     def refused(self, template: str, form: object, problems: object, **values: Any) -> Response:
