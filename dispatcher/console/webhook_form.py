@@ -29,7 +29,7 @@ _PLAIN = ("name", "app", "contact_email")
 _SECRETS = ("body_secret", "nonce_secret")
 
 
-def _number(text: str) -> object:
+def number_of(text: str) -> object:
     """A number, or the text, which the check of the body then refuses in its own words."""
     try:
         return json.loads(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
@@ -44,12 +44,12 @@ _CONTRACT: Mapping[str, Callable[[str], object]] = {
     "members": lambda text: read_members(_lines(text)),
     "content_type": str,
     "user_agent": str,
-    "timeout_seconds": _number,
+    "timeout_seconds": number_of,
     "schedule": str,
     "rules": lambda text: read_rules(_lines(text)),
-    "batch_size": _number,
+    "batch_size": number_of,
     "retry_alone": bool,
-    "rate_limit": _number,
+    "rate_limit": number_of,
     "circuit_breaker": bool,
     "body_signature": read_body_signature,
     "nonce_signature": lambda text: {"header": text},

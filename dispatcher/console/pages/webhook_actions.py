@@ -19,7 +19,7 @@ from dispatcher.console.frame import Given, Managing, Pages
 from dispatcher.console.pages.webhooks import state_of
 from dispatcher.console.refusals import Refused, attempt, may_see_secrets
 from dispatcher.console.view import View
-from dispatcher.console.webhook_form import GIVEN, members_of_json
+from dispatcher.console.webhook_form import GIVEN, members_of_json, number_of
 from dispatcher.web.bodies import validated
 from dispatcher.webhooks.health import open_deliveries
 from dispatcher.webhooks.registered import Registered
@@ -104,9 +104,9 @@ def post_rotate(view: Managing, webhook_id: UUID, form: Given) -> Response:
     view.prove()
 
     def rotate() -> Registered:
-        overlap, kind = form["overlap_seconds"], form["kind"]
+        kind = form["kind"]
         new = {"signing_key": form["signing_key"]} if kind == GIVEN else {"kind": kind}
-        seconds = int(overlap) if overlap.isdecimal() else overlap
+        seconds = number_of(form["overlap_seconds"])
         body = validated(Rotation, members_of_json(overlap_seconds=seconds, **new))
         if not body.overlap_seconds and not view.is_console:
             form.must_repeat(_typed(_read(view, webhook_id)))

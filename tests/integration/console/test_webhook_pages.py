@@ -247,6 +247,14 @@ def test_a_key_is_rotated_with_an_overlap_and_then_shown_once(people: People, da
     ]
 
 
+def test_an_overlap_that_is_no_number_is_refused_at_its_field(people: People, database: Engine, hook: UUID) -> None:
+    operator = people.operator(proved=True)
+    for overlap in ("soon", "9" * 5_000, "\u0663", ""):
+        refused = operator.post(f"/webhooks/{hook}/rotate", {"overlap_seconds": overlap, "kind": "hmac"})
+        assert (refused.status_code, 'id="overlap_seconds-wrong"' in refused.text) == (422, True), overlap[:9]
+    assert audited(database, hook) == []
+
+
 def test_what_shows_secrets_or_cannot_be_taken_back_asks_for_the_key_or_the_name(
     people: People, database: Engine, hook: UUID
 ) -> None:
