@@ -30,6 +30,7 @@ from dispatcher.deliveries.masked import masked
 from dispatcher.deliveries.records import AttemptRecord, DeliveryLine
 from dispatcher.deliveries.redelivery import cancel as cancel_delivery
 from dispatcher.deliveries.redelivery import redeliver as redeliver_delivery
+from dispatcher.masking.messages import hidden_in
 from dispatcher.states import Reason, State
 from dispatcher.webhooks.explanation.reading import explain_one_delivery
 
@@ -102,8 +103,8 @@ def show(
         owner = _owner(session, account, identifier)
         record = get_delivery(session, owner, identifier, before=before)
         sentences = explain_one_delivery(session, installation_of(context), identifier, exact=True)
-    names = masked_names(installation_of(context), reveal=reveal)
-    attempts = [masked(attempt, record.data, names, _OF_BATCH) for attempt in record.attempts]
+    hidden = hidden_in(record.data, masked_names(installation_of(context), reveal=reveal))
+    attempts = [masked(attempt, hidden, _OF_BATCH) for attempt in record.attempts]
     if json:
         print_json(
             {

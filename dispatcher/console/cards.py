@@ -1,18 +1,18 @@
 """Deliveries as pages show them: explained, with what can be done, and with each attempt's request and answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from dispatcher.console.exchanges import Exchange, Sent, exchange_of, phrase_of
+from dispatcher.console.exchanges import Exchange, Sent, exchange_of, phrase_of, size_of
 from dispatcher.console.view import View
 from dispatcher.db.models import Account, Webhook
 from dispatcher.deliveries.masked import masked
 from dispatcher.deliveries.records import AttemptRecord, DeliveryLine, EventLine
 from dispatcher.errors import Unreadable
-from dispatcher.masking.messages import Names, mask_message, member_names
+from dispatcher.masking.messages import Hidden, Names, hidden_in, mask_message, member_names
 from dispatcher.states import CLOSED, State
 from dispatcher.transport.told import told
 from dispatcher.webhooks.contract import DeliveryContract
@@ -105,18 +105,23 @@ def cards_of(
     two statements at most."""
     ids = [line.id for line in lines]
     said = explain_deliveries(session, view.installation, ids, exact=view.is_console) if ids else {}
-    webhooks, message = Webhooks(session, view.installation), shown.message
+    webhooks, message, hidden = Webhooks(session, view.installation), shown.message, hidden_in(shown.data, shown.names)
+    ordered = sorted(lines, key=lambda each: (each.id != first, BY_NEED.index(each.state)))
+    here = _here([attempts[line.id][1][:most] if line.id in attempts else () for line in ordered], len(message or b""))
     cards = []
-    for line in sorted(lines, key=lambda each: (each.id != first, BY_NEED.index(each.state))):
+    for at, line in enumerate(ordered):
         webhook, records = attempts.get(line.id, (None, ()))
         tried: list[Tried] = []
         if webhook is not None:
             contract = _contract(webhooks, webhook, shown.account)
             sent = Sent(shown.event, message, shown.account.name, webhook.id, webhook.updated_at, contract)
-            tried = [_tried(record, shown, sent, exact=view.is_console) for record in records[:most]]
+            tried = [
+                _tried(record, hidden, sent if (at, place) in here else None, exact=view.is_console)
+                for place, record in enumerate(records[:most])
+            ]
         before = records[most - 1].number if len(records) > most else None
         cards.append(Card(line, said.get(line.id, []), tried, before))
-    return _within_bounds(cards)
+    return cards
 
 
 def _contract(webhooks: Webhooks, webhook: Webhook, account: Account) -> DeliveryContract | None:
@@ -126,29 +131,25 @@ def _contract(webhooks: Webhooks, webhook: Webhook, account: Account) -> Deliver
         return None
 
 
-def _tried(record: AttemptRecord, shown: Shown, sent: Sent, *, exact: bool) -> Tried:
-    record = masked(record, shown.data, shown.names, _OF_BATCH)
-    return Tried(
-        record,
-        phrase_of(record.status) if record.status is not None else "",
-        *told(record.failure, record.failure_detail, exact=exact),
-        exchange_of(record, sent),
-        exchange_of(record.refused, sent) if record.refused is not None else None,
-    )
+def _tried(record: AttemptRecord, hidden: Hidden, sent: Sent | None, *, exact: bool) -> Tried:
+    """`sent`: None if its exchanges are on another page."""
+    failure, detail = told(record.failure, record.failure_detail, exact=exact)
+    phrase = phrase_of(record.status) if record.status is not None else ""
+    if sent is None:
+        return Tried(record, phrase, failure, detail, None, None, is_elsewhere=True)
+    record = masked(record, hidden, _OF_BATCH)
+    refused = exchange_of(record.refused, sent) if record.refused is not None else None
+    return Tried(record, phrase, failure, detail, exchange_of(record, sent), refused)
 
 
-def _within_bounds(cards: Sequence[Card]) -> list[Card]:
-    """With as many exchanges as a page may have, at least one: first the last one of each delivery."""
-    left, kept = SHOWN, set[tuple[int, int]]()
-    for place, at in sorted((place, at) for at, card in enumerate(cards) for place in range(len(card.attempts))):
-        size = sum(exchange.size for exchange in cards[at].attempts[place].exchanges)
-        if size <= left or not kept:
-            left -= size
+def _here(attempts: Sequence[Sequence[AttemptRecord]], message: int) -> set[tuple[int, int]]:
+    """Of which attempts of which deliveries the page has the exchanges, if their messages have so many bytes: as many
+    as it may have, at least one; first the last one of each delivery. Asked before they are made and masked, which
+    takes much longer than to leave them out. Those without exchanges take no place."""
+    left, kept, is_first = SHOWN, set[tuple[int, int]](), True
+    for place, at in sorted((place, at) for at, records in enumerate(attempts) for place in range(len(records))):
+        size = size_of(attempts[at][place], message)
+        if size <= left or is_first:
+            left, is_first = left - size, is_first and not size
             kept.add((at, place))
-    return [replace(card, attempts=list(_those(card.attempts, at, kept))) for at, card in enumerate(cards)]
-
-
-def _those(attempts: Sequence[Tried], at: int, kept: set[tuple[int, int]]) -> Iterable[Tried]:
-    for place, tried in enumerate(attempts):
-        is_here = (at, place) in kept or not tried.exchanges
-        yield tried if is_here else replace(tried, exchange=None, refused=None, is_elsewhere=True)
+    return kept

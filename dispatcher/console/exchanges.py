@@ -65,11 +65,6 @@ class Exchange:
         """A command that sends the same once more, once what is masked has been filled in."""
         return " \\\n  ".join(self._curl())
 
-    @property
-    def size(self) -> int:
-        """Characters of a page, about."""
-        return len(self.request) + len(self.answer or "")
-
     def _curl(self) -> Iterator[str]:
         yield f"curl -X {self.method} {quote(self.url)}"
         yield from (f"-H {quote(line)}" for line in self.headers)
@@ -95,6 +90,16 @@ class _Receiver:
     id: str
     account: str
     contract: DeliveryContract
+
+
+def size_of(attempt: AttemptRecord, message: int) -> int:
+    """How many characters of a page the exchanges of an attempt take, about, whose message has so many bytes; 0 if it
+    has none."""
+    refused = size_of(attempt.refused, message) if attempt.refused is not None else 0
+    if attempt.method is None or attempt.url is None:
+        return refused
+    texts = attempt.url, attempt.headers, attempt.answer_headers, attempt.answer_excerpt
+    return refused + sum(len(text) for text in texts if text) + (message if message <= _MOST_BODY else 0)
 
 
 def exchange_of(attempt: AttemptRecord, sent: Sent) -> Exchange | None:

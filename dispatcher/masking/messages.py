@@ -6,16 +6,19 @@ Pure. What is stored and sent does not change.
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import quote
 
-from dispatcher.masking.forms import forms, found
+from dispatcher.masking.forms import SOUGHT, Form, forms, found
 from dispatcher.masking.urls import MASK
 
 MIN_CHARACTERS = 4  # characters: shorter values occur in many texts by chance
 MOST_VALUES = 500  # of a message: each is sought in some thirty forms
+MOST_SOUGHT = 50_000  # characters of all of them: each form is made of the whole value
 
 Names: TypeAlias = frozenset[str]
 
@@ -26,6 +29,11 @@ _WHOLE_STRING = re.compile(_STRING, re.DOTALL)
 _BRACKET = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
 _SCALAR = re.compile(r"[^\s,\]}]*+")
 _QUOTED = re.compile(r"[^A-Za-z0-9_.~/-]+")
+# A form of one character that was cut: what is left of it would be taken for other characters.
+_UNFINISHED = re.compile(
+    rb"(?:%[0-9A-Fa-f]?|&#?[0-9A-Za-z]{0,31}"
+    rb"|\\(?:u[dD][89abAB][0-9A-Fa-f]{2}(?:\\(?:u[0-9A-Fa-f]{0,3})?)?|u[0-9A-Fa-f]{0,3}|x[0-9A-Fa-f]?)?)\Z"
+)
 _VALUE = re.compile(rf"({_STRING})(\s*+:)?|-?\d[\d.eE+-]*+", re.DOTALL)
 
 
@@ -40,22 +48,43 @@ def mask_message(data: bytes, names: Names) -> bytes:
     return _encoded(_replaced(_decoded(data), names))
 
 
-def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = False) -> str:
-    """Masks a foreign text that may repeat the message: it hides what `names` hides in the message, in the forms in
-    which programs write it, and JSON members with these names. Values of fewer than `MIN_CHARACTERS` are not looked
-    for; if there are more than `MOST_VALUES`, the whole text is hidden. With `cut` the text was cut off, possibly in
-    the middle of a value."""
-    for start, end in reversed(list(_members_in_foreign(echo, names))):
-        echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What `names` hide in a message, in the forms in which programs write it: worked out once for all the texts that
+    may repeat it. `forms` is None if that is too much to be sought. `begun` are the beginnings of long values, and
+    short ones, as most programs write them, sorted."""
+
+    names: Names
+    forms: frozenset[Form] | None
+    begun: Sequence[str]
+
+
+def hidden_in(message: bytes | None, names: Names) -> Hidden:
+    """What is hidden in a message (None: it is not kept, so nothing of it is known). Values of fewer than
+    `MIN_CHARACTERS` are not among it."""
     values = _values(_decoded(message), names) if message is not None else set()
-    if len(values) > MOST_VALUES:
-        return MASK if echo else echo
+    if len(values) > MOST_VALUES or sum(map(len, values)) > MOST_SOUGHT:
+        return Hidden(names, None, ())
     values |= {value[1:] for value in values if value[0] == "+"}
+    # Where more than these of a value are at the end of a text, `found` finds it.
+    begun = spellings((value[: SOUGHT + 1] for value in values), MIN_CHARACTERS)
+    return Hidden(names, forms(values, MIN_CHARACTERS), sorted(begun))
+
+
+def mask_echo(echo: str, hidden: Hidden, *, cut: bool = False) -> str:
+    """Masks a foreign text that may repeat a message: what is hidden in it, and JSON members with the names; all of the
+    text if too much is hidden. With `cut` the text was cut off, possibly in the middle of a value."""
+    if hidden.forms is None:
+        return MASK if echo else echo
+    for start, end in reversed(list(_members_in_foreign(echo, hidden.names))):
+        echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
     data = _encoded(echo)
-    for begin, end in reversed(found(data, forms(values, MIN_CHARACTERS))):
-        data = data[:begin] + MASK.encode() + data[end:]
+    unfinished = _UNFINISHED.search(data) if cut else None
+    whole = unfinished.start() if unfinished else len(data)
+    for begin, end in reversed(found(data[:whole], hidden.forms)):
+        data = data[:begin] + MASK.encode() + data[end if end < whole else len(data) :]
     echo = _decoded(data)
-    begun = _begun_at_end(echo, spellings(values, MIN_CHARACTERS)) if cut else 0
+    begun = _begun_at_end(echo, hidden.begun) if cut else 0
     return echo[:-begun] + MASK if begun else echo
 
 
@@ -139,16 +168,15 @@ def _values(text: str, names: Names) -> set[str]:
     return {value for value in values if len(value.strip()) >= MIN_CHARACTERS}
 
 
-def _begun_at_end(text: str, forms: Iterable[str]) -> int:
-    """How many of the text's last characters are the beginning of one of these forms; 0 if fewer than
-    `MIN_CHARACTERS` are."""
-    longest = 0
-    for form in forms:
-        for length in range(min(len(form) - 1, len(text)), max(longest, MIN_CHARACTERS - 1), -1):
-            if text.endswith(form[:length]):
-                longest = length
-                break
-    return longest
+def _begun_at_end(text: str, forms: Sequence[str]) -> int:
+    """How many of the text's last characters are the beginning of one of these forms, which are sorted, and not all of
+    it; 0 if fewer than `MIN_CHARACTERS` are."""
+    longest = max(map(len, forms), default=0) - 1
+    for length in range(min(longest, len(text)), MIN_CHARACTERS - 1, -1):
+        at = bisect_right(forms, end := text[-length:])
+        if at < len(forms) and forms[at].startswith(end):
+            return length
+    return 0
 
 
 def _text_of(string: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.mail_links import LinksOfMail
 from dispatcher.errors import Unreadable
-from dispatcher.masking.messages import Names, mask_echo
+from dispatcher.masking.messages import Names, hidden_in, mask_echo
 from dispatcher.transport.told import told_detail
 from dispatcher.webhooks.notices import NoticeKind
 from workers.notices.claiming import ClaimedMail, Unusable
@@ -102,4 +102,4 @@ def _answer(facts: Any, masked: Names) -> bytes | None:
     if not masked:
         return answer
     text = answer.decode(errors="surrogateescape")
-    return mask_echo(text, message, masked, cut=bool(facts.answer_cut)).encode(errors="surrogateescape")
+    return mask_echo(text, hidden_in(message, masked), cut=bool(facts.answer_cut)).encode(errors="surrogateescape")

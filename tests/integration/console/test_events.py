@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 
 from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
+from dispatcher.console import cards
+from dispatcher.deliveries.masked import masked
 from dispatcher.settings import Settings
 from tests.behaviours import Answer
 from tests.factories import change, deliver_all, deliveries, make_webhook, rows
@@ -98,6 +100,20 @@ def test_attempts_and_message_are_shown_as_they_were_sent_and_masked(
         '{\n  "from": "***",\n  "price": 12345678901234567890.10,\n  "a": 1,\n  "a": 2,\n'
         '  "nested": {\n    "body": "***"\n  },\n  "no": []\n}'
     )
+
+
+def test_what_a_page_has_no_room_for_is_neither_made_nor_masked(
+    people: People, hooks: Mapping[str, Any], event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(cards, "masked", lambda attempt, *given: made.append(attempt) or masked(attempt, *given))
+    browser = people.operator()
+    assert ("Request and answer" in texts(browser.get(event).text), len(made)) == (False, 3)
+    made.clear()
+    monkeypatch.setattr(cards, "SHOWN", 700)
+    page = browser.get(event).text
+    assert ("Dispatcher-Attempt: 1" in card(page, hooks["refuses"]), len(made)) == (True, 1)
+    assert texts(page).count("Request and answer") == 2
 
 
 def test_a_body_that_cannot_be_made_again_is_not_guessed(

@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -10,12 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher.masking import messages
-from dispatcher.masking.forms import forms
-from dispatcher.masking.messages import MIN_CHARACTERS, mask_echo, mask_message, member_names
+from dispatcher.masking.forms import SOUGHT, forms
+from dispatcher.masking.messages import MIN_CHARACTERS, Names, hidden_in, mask_message, member_names
 from dispatcher.settings import Settings
 
 NAMES = member_names("from, to,Body , phoneNumber,")
 MESSAGE = b'{"id": 4023457654, "from":"+27001234567" , "to": 27831112222, "body":"Yes, I \\u201cdo\\u201d", "n":1.10}'
+
+
+def mask_echo(echo: str, message: bytes | None, names: Names, *, cut: bool = False) -> str:
+    return messages.mask_echo(echo, hidden_in(message, names), cut=cut)
+
 
 _CHOSEN = st.sampled_from(["from", "TO", "Body", "phonenumber"])
 _OTHER = st.text(max_size=4).filter(lambda name: name.casefold() not in NAMES) | st.sampled_from(
@@ -171,6 +177,16 @@ def test_an_answer_that_repeats_the_beginning_of_a_long_text_shows_nothing_of_it
     assert mask_echo("Bad: " + "word " * 800, message, NAMES, cut=True) == "Bad: ***"
 
 
+@pytest.mark.parametrize("coded", [str, quote, html.escape, lambda text: json.dumps(text)[1:-1]])
+def test_of_a_long_value_on_the_edge_nothing_is_shown_wherever_the_edge_is(coded: Callable[[str], str]) -> None:
+    value = "Gr\u00fc\u00dfe & <mehr> \U0001f600 " * 8
+    hidden = hidden_in(json.dumps({"body": value}).encode(), NAMES)
+    whole = coded(value)
+    for left in range(MIN_CHARACTERS, len(whole)):
+        shown = messages.mask_echo(f"Bad: {whole[:left]}", hidden, cut=True)
+        assert shown == "Bad: ***", left
+
+
 @given(
     st.text(max_size=40),
     st.dictionaries(st.sampled_from(["from", "body", "id"]), st.text(min_size=MIN_CHARACTERS), max_size=3),
@@ -204,3 +220,19 @@ def test_a_message_of_very_many_values_is_not_made_into_forms_of_each(monkeypatc
         assert (mask_echo("no value", message, names), mask_echo("", message, names)) == (shown, "")
     assert mask_echo("is 0499.", json.dumps({"body": ["0499"]}).encode(), names) == "is ***."
     assert len(made) == 2 * messages.MOST_VALUES + 1
+
+
+def test_a_message_of_very_long_values_is_not_made_into_forms_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(messages, "forms", lambda values, least: made.extend(values) or forms(values, least))
+    for length, shown in ((messages.MOST_SOUGHT, "no value"), (messages.MOST_SOUGHT + 1, "***")):
+        message = json.dumps({"body": "x" * length}).encode()
+        assert (mask_echo("no value", message, NAMES), mask_echo("", message, NAMES)) == (shown, "")
+    assert len(made) == 2
+
+
+def test_the_edge_is_looked_at_with_the_first_characters_of_a_value_alone() -> None:
+    values = [f"{number:02d}" + "a" * 2_000 for number in range(20)]
+    hidden = hidden_in(json.dumps({"body": values}).encode(), NAMES)
+    assert max(map(len, hidden.begun)) <= SOUGHT + 1
+    assert mask_echo("took 00" + "a" * 900, json.dumps({"body": values}).encode(), NAMES, cut=True) == "took ***"
