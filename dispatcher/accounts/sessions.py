@@ -7,8 +7,8 @@ that key while the account is suspended.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -53,6 +53,9 @@ class ConsoleSession:
     seen_at: datetime  # to the minute
     proved_at: datetime | None  # when they last showed the key again
     expires_at: datetime
+    # Of its account, as of a key's caller; only of a session that was found by its secret.
+    limits: Mapping[str, object] | None = field(default=None, compare=False)
+    stored_bytes: int | None = field(default=None, compare=False)
 
     def actor(self, call: Call) -> Actor:
         """Who makes a change that this session's request asks for."""
@@ -102,7 +105,7 @@ def find(session: Session, kind: Kind, secret: str, now: datetime) -> ConsoleSes
         return None
     if row.suspended_at is not None:
         raise AccountSuspended(row.account)
-    return _shown(row, row.account)
+    return replace(_shown(row, row.account), limits=row.limits, stored_bytes=row.stored_bytes)
 
 
 def get_session(session: Session, identifier: UUID, now: datetime) -> ConsoleSession:
@@ -205,7 +208,8 @@ _GET = text(f"SELECT s.*, a.name AS account {_OPEN} AND s.id = :id")
 # Whoever notes at the moment that it was seen is not waited for: a page asks for several parts at once.
 _FIND = text(f"""
 WITH found AS MATERIALIZED (
-  SELECT s.*, a.name AS account, a.suspended_at {_OPEN} AND s.secret_sha256 = :hash AND s.kind = :kind),
+  SELECT s.*, a.name AS account, a.suspended_at, a.limits, a.stored_bytes
+  {_OPEN} AND s.secret_sha256 = :hash AND s.kind = :kind),
 seen AS (
   UPDATE dispatcher.sessions SET seen_at = :now WHERE id = (
     SELECT s.id FROM dispatcher.sessions s JOIN found USING (id)

@@ -40,9 +40,10 @@ async def _form(request: Request) -> Form:
 ShortForm = Annotated[Form, Depends(_form)]
 
 
-async def _entering(request: Request, serving: Shared) -> AsyncIterator[None]:
-    """A dependency: when it is the address's turn. Keys that are not valid are counted by address, as everywhere; a
-    right one, or a link, is never refused for what others show."""
+async def _entering(request: Request, serving: Shared, _: ShortForm) -> AsyncIterator[None]:
+    """A dependency: when it is the address's turn, once its form is there: one that comes slowly keeps nobody waiting.
+    Keys that are not valid are counted by address, as everywhere; a right one, or a link, is never refused for what
+    others show."""
     async with serving.entry_turns.turn(address_of(request)):
         yield
 

@@ -109,4 +109,6 @@ def caller_of(session: ConsoleSession) -> Caller:
         frozenset(Scope(scope) for scope in session.scopes if scope in known),
         session.expires_at,
         shown_at=session.seen_at,
+        limits=session.limits,
+        stored_bytes=session.stored_bytes,
     )

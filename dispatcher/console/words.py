@@ -46,7 +46,7 @@ class Words:
 
     def moment(self, at: datetime) -> str:
         """The day, unless it is today, and the time."""
-        local, today = at.astimezone(self.zone), self.now.astimezone(self.zone)
+        local, today = self._local(at), self._local(self.now)
         if local.date() == today.date():
             return f"{local:%H:%M:%S}"
         day = f"{self.text(local.strftime('%a'))} {local.day} {self.text(local.strftime('%b'))}"
@@ -55,7 +55,7 @@ class Words:
     def tick(self, at: datetime, step: timedelta) -> tuple[str, bool]:
         """Below a chart whose bars are so far apart: the time, with its day, or the day alone; and whether it is a
         round one, so that it may stand there."""
-        local = at.astimezone(self.zone)
+        local = self._local(at)
         clock = f"{local:%H:%M}"
         if step >= timedelta(days=1):
             return f"{local.day} {self.text(local.strftime('%b'))}", True
@@ -99,6 +99,13 @@ class Words:
                 return f"{number / bytes_:,.1f}\N{NO-BREAK SPACE}{unit}"
         return f"{number}\N{NO-BREAK SPACE}B"
 
+    def _local(self, at: datetime) -> datetime:
+        """In the zone; the first and the last day of all have no other zones."""
+        try:
+            return at.astimezone(self.zone)
+        except OverflowError:
+            return at.astimezone(UTC)
+
     def _of(self, count: float, unit: str) -> str:
         return f"{count:,}\N{NO-BREAK SPACE}{self.text(unit)}"
 
@@ -107,6 +114,14 @@ def parts_of(sentence: str) -> Iterator[str | datetime]:
     """A sentence of an explanation in pieces: what it says, and the times in it, which pages show in their own form."""
     for at, part in enumerate(_TIME.split(sentence)):
         if at % 2:
-            yield datetime.fromisoformat(part).replace(tzinfo=UTC)
+            yield _time_of(part)
         elif part:
             yield part
+
+
+def _time_of(text: str) -> str | datetime:
+    """The time, or the text itself if there is none: sentences quote what others wrote."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        return f"{text}Z"

@@ -1,6 +1,8 @@
 """The ways in and out of console and portal."""
 
 import re
+import select
+import socket
 from datetime import timedelta
 from time import monotonic
 from uuid import UUID
@@ -93,6 +95,18 @@ def test_wrong_tries_keep_nobody_out_who_has_a_right_key_or_a_link(
         assert {answer.status_code for answer in wrong} == {410}
         link = people.link(kind, account)
         assert people.stranger(kind).post("/enter", {"link": f"#{link.id}.{link.secret}"}).status_code == 303
+
+
+def test_forms_that_come_slowly_keep_nobody_of_their_address_waiting(people: People) -> None:
+    host, port = people.origin.removeprefix("http://").split(":")
+    lines = ("POST /portal/enter HTTP/1.1", f"Host: {host}:{port}", "Sec-Fetch-Site: same-origin", "Content-Length: 40")
+    link = people.link(Kind.PORTAL, "acme")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall("\r\n".join([*lines, "", "l"]).encode())
+        assert not select.select([slow], [], [], 0.3)[0]  # it has come, and is waited for
+        entered = people.stranger(Kind.PORTAL).post("/enter", {"link": f"#{link.id}.{link.secret}"})
+        assert entered.status_code == 303
+        assert not select.select([slow], [], [], 0)[0]
 
 
 def test_a_session_ends_with_its_key(people: People, operator: str, database: Engine) -> None:

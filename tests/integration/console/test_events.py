@@ -152,6 +152,17 @@ def test_who_may_see_secrets_can_reveal_a_message_and_that_is_written(
     assert {entry.actor_kind for entry in entries} == {"console", "portal"}
 
 
+def test_an_accounts_own_limits_hold_in_the_portal(
+    people: People, hooks: Mapping[str, Any], event: str, database: Engine
+) -> None:
+    change(database, """UPDATE dispatcher.accounts SET limits = '{"stored_bytes": 1}', stored_bytes = 1""")
+    customer = people.customer()
+    refused = customer.post(f"/deliveries/{delivery_to(database, hooks['refuses']).id}/send")
+    assert (refused.status_code, "stored" in refused.text) == (429, True)
+    change(database, """UPDATE dispatcher.accounts SET limits = '{"reads_per_minute": 2}'""")
+    assert [customer.get(event).status_code for _ in range(3)] == [200, 200, 429]
+
+
 def do(browser: Browser, path: str, fields: dict[str, str] | None = None) -> str:
     """What comes of a change that was asked for first."""
     assert browser.get(path).status_code == 200

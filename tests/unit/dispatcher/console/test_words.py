@@ -1,10 +1,13 @@
 """Numbers and times as people write them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from dispatcher.console.cookies import zone_named
 from dispatcher.console.words import Words, parts_of
@@ -94,3 +97,19 @@ def test_the_times_in_a_sentence_are_found() -> None:
         datetime(2026, 11, 27, 21, tzinfo=UTC),
     ]
     assert "".join(f"{part:%Y-%m-%d %H:%M:%SZ}" if isinstance(part, datetime) else part for part in parts) == said
+
+
+@given(st.text() | st.from_regex(r"(a\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ)+"))
+@example("since 9999-99-99 99:99:99Z")
+@example("9999-12-31 23:59:59Z 0001-01-01 00:00:00Z")
+def test_a_time_that_others_wrote_is_a_text_if_it_is_none(said: str) -> None:
+    for zone in ("America/Los_Angeles", "Pacific/Auckland"):
+        words = replace(WORDS, zone=ZoneInfo(zone))
+        read = ""
+        for part in parts_of(said):
+            read += part if isinstance(part, str) else part.isoformat(" ").replace("+00:00", "Z")
+            if isinstance(part, datetime):
+                assert words.moment(part)
+                assert words.whole(part)
+                assert words.ago(part)
+        assert read == said
