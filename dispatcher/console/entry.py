@@ -3,6 +3,7 @@ pages look, and the end of a session."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -10,15 +11,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from dispatcher.accounts.api_keys import Caller
+from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.portal_links import take
-from dispatcher.accounts.sessions import begin_console, end, may_enter_console, prove
+from dispatcher.accounts.sessions import ConsoleSession, begin_console, end, find, may_enter_console, prove
 from dispatcher.console import cookies
 from dispatcher.console.forms import Form, read_fields
-from dispatcher.console.frame import Rendered, SignedIn, suspended
+from dispatcher.console.frame import Rendered, Session, SignedIn, suspended
 from dispatcher.console.kinds import Kind
 from dispatcher.console.redirects import safe_path
-from dispatcher.console.urls import url_of
+from dispatcher.console.urls import url_at
 from dispatcher.errors import AccountSuspended, LinkGone
 from dispatcher.settings.origins import read_origins
 from dispatcher.web.authentication import call_of, caller_of_client
@@ -78,7 +79,7 @@ def post_login(request: Request, installation: Served, rendering: Rendered, call
         return rendering.answer(request, "login.html", values, status=HTTPStatus.UNAUTHORIZED)
     with installation.transaction() as session:
         _, secret = begin_console(session, caller, installation.clock(), call=call_of(request))
-    answer = RedirectResponse(_at(request, back), HTTPStatus.SEE_OTHER)
+    answer = RedirectResponse(url_at(request, back), HTTPStatus.SEE_OTHER)
     cookies.sign_in(answer, request, rendering.kind, secret)
     return answer
 
@@ -106,12 +107,20 @@ def post_prove(
     form: ShortForm,
 ) -> Response:
     back = safe_path(form["next"])
-    if caller is None or signed_in.key_id not in {None, caller.key_id}:
+    if caller is None or not _proves(caller, signed_in):
         values = {"back": back, "wrong": True}
         return rendering.answer(request, "prove.html", values, status=HTTPStatus.UNAUTHORIZED)
     with installation.transaction() as session:
         prove(session, signed_in.id, installation.clock())
-    return RedirectResponse(_at(request, back), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(url_at(request, back), HTTPStatus.SEE_OTHER)
+
+
+def _proves(caller: Caller, signed_in: ConsoleSession) -> bool:
+    """Whether a key shows again who is signed in: the session's own, or, of one that began with a link, any that may do
+    as much."""
+    if signed_in.key_id is not None:
+        return caller.key_id == signed_in.key_id
+    return caller.is_operator or Scope.OPERATOR not in signed_in.scopes
 
 
 async def _in_frame(request: Request, installation: Served, rendering: Rendered) -> None:
@@ -136,18 +145,49 @@ def post_enter(request: Request, installation: Served, rendering: Rendered, form
         # The link is not used up: it works in a window of its own.
         return rendering.answer(request, "enter.html", {"blocked": shown}, status=HTTPStatus.CONFLICT)
     identifier, _, secret = shown.partition(".")
+    now, call = installation.clock(), call_of(request)
     try:
         with installation.transaction() as session:
-            begun, cookie, link = take(session, UUID(identifier), secret, installation.clock(), call=call_of(request))
+            begun, cookie, link = take(session, UUID(identifier), secret, now, call=call)
             if begun.kind != rendering.kind:
                 raise LinkGone
+            if (replaced := _of_another_account(session, request, begun, now)) is not None:
+                if form["instead_of"] != str(replaced.id):
+                    raise _Asked(replaced, begun)
+                end(session, replaced.id, now, by=replaced.actor(call))
+    except _Asked as asked:
+        values = {"replaced": asked.replaced, "begun": asked.begun, "link": shown}
+        return rendering.answer(request, "enter_instead.html", values, status=HTTPStatus.CONFLICT)
     except AccountSuspended:
         raise suspended() from None
     except (ValueError, LinkGone):
         raise Problem(HTTPStatus.GONE, "this link was used already, or is too old") from None
-    answer = RedirectResponse(_at(request, safe_path(link.path)), HTTPStatus.SEE_OTHER)
+    answer = RedirectResponse(url_at(request, safe_path(link.path)), HTTPStatus.SEE_OTHER)
     cookies.sign_in(answer, request, rendering.kind, cookie, framed=begun.embed_origin is not None)
     return answer
+
+
+class _Asked(Exception):
+    """Another session would be replaced, so the link is not used up before somebody has said that they mean it:
+    whatever other site leads here might have made it for an account of its own."""
+
+    def __init__(self, replaced: ConsoleSession, begun: ConsoleSession) -> None:
+        super().__init__("this browser is signed in for another account")
+        self.replaced, self.begun = replaced, begun
+
+
+def _of_another_account(
+    session: Session, request: Request, begun: ConsoleSession, now: datetime
+) -> ConsoleSession | None:
+    """The session that this browser has, if it is of another account. A frame has no say: the page around it, which is
+    listed, has chosen."""
+    had = cookies.secret_of(request, Kind(begun.kind))
+    if had is None or (begun.embed_origin is not None and request.headers.get("sec-fetch-dest") == "iframe"):
+        return None
+    with suppress(AccountSuspended):
+        found = find(session, begun.kind, had, now)
+        return found if found is not None and found.account_id != begun.account_id else None
+    return None
 
 
 @entry.post("/logout")
@@ -163,12 +203,6 @@ def post_logout(request: Request, signed_in: SignedIn, installation: Served, ren
 
 @entry.post("/look")
 def post_look(request: Request, form: ShortForm) -> Response:
-    answer = RedirectResponse(_at(request, safe_path(form["next"])), HTTPStatus.SEE_OTHER)
+    answer = RedirectResponse(url_at(request, safe_path(form["next"])), HTTPStatus.SEE_OTHER)
     cookies.keep_look(answer, request, form["theme"], form["zone"])
     return answer
-
-
-def _at(request: Request, path: str) -> str:
-    """The address of a path that is safe, which may have a query."""
-    place, _, query = path.partition("?")
-    return f"{url_of(request, place)}?{query}" if query else url_of(request, place)

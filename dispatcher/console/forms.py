@@ -14,9 +14,12 @@ _MOST_FIELDS = 500
 def read_fields(body: bytes) -> Sequence[tuple[str, str]]:
     """The fields of a form, in their order. Raises Problem 400 for what no browser sends."""
     try:
-        return parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise Problem(HTTPStatus.BAD_REQUEST, "the form cannot be read") from None
+    if any("\0" in value for _, value in fields):
+        raise Problem(HTTPStatus.BAD_REQUEST, "the form has a character (NUL) that no field takes")
+    return fields
 
 
 class Form:

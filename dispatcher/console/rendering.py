@@ -19,7 +19,7 @@ from dispatcher.console.brand import Brand
 from dispatcher.console.cookies import look_of, zone_of
 from dispatcher.console.kinds import Kind
 from dispatcher.console.static_files import static_files
-from dispatcher.console.urls import path_of, url_of
+from dispatcher.console.urls import path_of, url_at, url_of
 from dispatcher.console.words import Words, parts_of
 from dispatcher.masking.terminal import safe_text
 
@@ -71,6 +71,7 @@ class Rendering:
             "words": self.words(request),
             "here": path_of(request),
             "to": lambda path, **query: url_of(request, path, query),
+            "at": lambda path: url_at(request, path),
             "again": lambda **query: url_of(request, path_of(request).partition("?")[0], _with(request, query)),
             "theme": theme,
             "zone": zone,

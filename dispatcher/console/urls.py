@@ -15,6 +15,12 @@ def url_of(request: Request, path: str, query: Mapping[str, object] | None = Non
     return f"{address}?{urlencode(given)}" if given else address
 
 
+def url_at(request: Request, path: str) -> str:
+    """The address of a path of the same face that may have a query."""
+    place, _, query = path.partition("?")
+    return f"{url_of(request, place)}?{query}" if query else url_of(request, place)
+
+
 def url_of_face(request: Request, kind: Kind) -> str:
     """The start page of a face, which may be the other one: both are mounted side by side."""
     mounted: str = request.scope.get("root_path", "")

@@ -69,12 +69,14 @@ document.addEventListener("change", (event) => {
 });
 
 // A secret that is shown goes again.
-new MutationObserver(() => {
+const hideLater = () => {
   for (const shown of document.querySelectorAll("[data-hide-after]:not([data-hiding])")) {
     shown.dataset.hiding = "";
     setTimeout(() => shown.remove(), 1000 * shown.dataset.hideAfter);
   }
-}).observe(document.body, { childList: true, subtree: true });
+};
+hideLater();
+new MutationObserver(hideLater).observe(document.body, { childList: true, subtree: true });
 
 document.addEventListener("keydown", (event) => {
   const inField = event.target.closest("input, textarea, select, [contenteditable]");

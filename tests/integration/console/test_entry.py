@@ -16,7 +16,7 @@ from dispatcher.console.kinds import Kind
 from dispatcher.web import failed_attempts
 from tests.factories import change, make_account, rows
 from tests.integration.api.conftest import MakeKey, Restarted, Running
-from tests.integration.console.conftest import People
+from tests.integration.console.conftest import Browser, People
 
 
 def test_an_operators_key_signs_in_and_is_not_kept(people: People, operator: str, database: Engine) -> None:
@@ -179,6 +179,34 @@ def test_the_proof_needs_the_sessions_own_key(
     assert session.proved_at is not None
 
 
+def test_a_session_of_a_link_is_proved_by_a_key_that_may_do_as_much(people: People, make_key: MakeKey) -> None:
+    link = people.link(Kind.CONSOLE)
+    browser = people.stranger()
+    browser.post("/enter", {"link": f"#{link.id}.{link.secret}"})
+    assert browser.post("/prove", {"key": make_key(None, Scope.OBSERVE)}).status_code == 401
+    assert browser.get("/keys/new").headers["Location"].startswith("/console/prove")
+    assert browser.post("/prove", {"key": make_key(None, Scope.OPERATOR)}).status_code == 303
+    assert browser.get("/keys/new").status_code == 200
+
+
+def test_a_link_to_another_account_is_followed_only_by_who_says_so(people: People, database: Engine) -> None:
+    make_account(database, "globex")
+    browser, link = people.customer("acme"), people.link(Kind.PORTAL, "globex")
+    before = Browser(people.origin, Kind.PORTAL, dict(browser.cookies))
+    shown = f"#{link.id}.{link.secret}"
+    asked = browser.post("/enter", {"link": shown})
+    assert (asked.status_code, "Set-Cookie" in asked.headers) == (409, False)
+    assert re.search(r"<strong[^>]*>acme</strong>.*<strong[^>]*>globex</strong>", asked.text, re.DOTALL)
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
+    assert people.customer("acme").post("/enter", fields).status_code == 409  # said of another session
+    assert before.get("/webhooks").status_code == 200
+    assert browser.post("/enter", fields).status_code == 303
+    assert "globex" in browser.get("/webhooks").text
+    assert before.get("/webhooks").status_code == 303
+    again = people.link(Kind.PORTAL, "globex")
+    assert browser.post("/enter", {"link": f"#{again.id}.{again.secret}"}).status_code == 303  # of the same account
+
+
 def test_a_suspended_accounts_customers_are_told(people: People, database: Engine) -> None:
     customer = people.customer()
     change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
@@ -195,6 +223,11 @@ def test_it_is_nowhere_while_it_is_switched_off(
         for path in ("/login", "/webhooks", "/enter", "/static/console.css", ""):
             answer = people.stranger(kind).get(path)
             assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_who_comes_from_another_site_is_led_on_to_the_page_with_its_query(people: People) -> None:
+    led = people.stranger().get("/login?next=/events%3Fsubject%3Da%2Bb", Sec_Fetch_Site="cross-site").text
+    assert 'content="0; url=/console/events?subject=a+b"' in led
 
 
 def test_chosen_looks_stay(people: People) -> None:

@@ -247,6 +247,15 @@ def test_a_key_is_rotated_with_an_overlap_and_then_shown_once(people: People, da
     ]
 
 
+def test_a_form_for_an_account_is_sent_to_the_page_that_it_is_on(people: People) -> None:
+    assert 'action="/console/webhooks/new?account=acme"' in people.operator().get("/webhooks/new?account=acme").text
+
+
+def test_a_character_that_no_field_takes_is_refused(people: People, hook: UUID) -> None:
+    refused = people.operator().post(f"/webhooks/{hook}/disable", {"reason": "a\0b"})
+    assert (refused.status_code, "NUL" in refused.text) == (400, True)
+
+
 def test_an_overlap_that_is_no_number_is_refused_at_its_field(people: People, database: Engine, hook: UUID) -> None:
     operator = people.operator(proved=True)
     for overlap in ("soon", "9" * 5_000, "\u0663", ""):
