@@ -134,8 +134,9 @@ def end(session: Session, identifier: UUID, now: datetime, *, by: Actor) -> None
 
 def end_all_of(session: Session, account_id: UUID, now: datetime, *, by: Actor) -> int:
     """Ends an account's sessions in the portal, and its links that were not used yet. Returns how many sessions."""
-    ended = session.execute(_END_SESSIONS, {"account": account_id, "now": now}).rowcount  # type: ignore[attr-defined]
+    # Links first: a link that somebody is following is waited for, and so its session is there to be ended.
     links = session.execute(_END_LINKS, {"account": account_id, "now": now}).rowcount  # type: ignore[attr-defined]
+    ended = session.execute(_END_SESSIONS, {"account": account_id, "now": now}).rowcount  # type: ignore[attr-defined]
     if ended or links:
         detail = {"sessions": ended, "links": links}
         audit.write(session, by, Action.PORTAL_SESSIONS_ENDED, account_id, account=account_id, detail=detail)

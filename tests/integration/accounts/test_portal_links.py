@@ -18,6 +18,7 @@ from dispatcher.accounts.sessions import end_all_of, find
 from dispatcher.errors import AccountSuspended, LinkGone
 from dispatcher.ids import new_id
 from tests.factories import TESTER, make_account, rows
+from tests.waiting import wait_for_a_lock
 
 CALL = Call(UUID(int=7), "192.0.2.1")
 MINUTE = timedelta(minutes=1)
@@ -140,3 +141,23 @@ def test_of_many_who_follow_a_link_at_once_one_is_let_in(session: Session, datab
 
     with ThreadPoolExecutor(5) as threads:
         assert sorted(threads.map(follow, range(5))) == [False] * 4 + [True]
+
+
+def test_a_link_that_is_followed_while_all_sessions_end_begins_none_that_lasts(
+    session: Session, database: Engine, now: datetime
+) -> None:
+    link, account = link_of(session, now), find_account(session, "acme").id
+    session.commit()
+
+    def end_all() -> int:
+        with Session(database) as own, own.begin():
+            return end_all_of(own, account, now, by=TESTER)
+
+    with ThreadPoolExecutor(1) as thread:
+        with Session(database) as follower, follower.begin():
+            _, secret, _ = take(follower, link.id, link.secret, now, call=CALL)
+            ending = thread.submit(end_all)
+            wait_for_a_lock(database)
+        assert ending.result(10) == 1
+    with Session(database) as later, later.begin():
+        assert find(later, "portal", secret, now) is None
