@@ -67,5 +67,5 @@ class _Kept:
 
 def looks_of(installation: Installation) -> Looks:
     """Those of this process."""
-    looks: Looks = installation.kept.setdefault(Looks, Looks(installation))
-    return looks
+    looks: Looks | None = installation.kept.get(Looks)
+    return looks if looks is not None else installation.kept.setdefault(Looks, Looks(installation))

@@ -95,6 +95,14 @@ def test_what_nobody_asks_for_any_more_is_not_kept(people: People, monkeypatch: 
     assert list(kept._kept) == ["last"]
 
 
+def test_pages_share_what_they_look_with(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    engine = looks.reading_engine
+    monkeypatch.setattr(looks, "reading_engine", lambda *given, **more: made.append(given) or engine(*given, **more))
+    assert looks_of(people.installation) is looks_of(people.installation)
+    assert len(made) == 1
+
+
 def test_a_database_that_is_away_is_a_page_that_says_so(people: People, busy: None, database: Engine) -> None:
     looks_of(people.installation)
     change(database, "ALTER TABLE dispatcher.pulse_marks RENAME TO away")
