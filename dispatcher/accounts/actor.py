@@ -1,7 +1,8 @@
 """Who makes a change: an API key (directly or through a dialect), somebody in the console or the portal, the command
 line, a response rule, or the person whom a mail went to.
 
-`str()` of an actor is how it is shown everywhere: in `disabled_by` of a webhook, and in the audit log.
+`str()` of an actor is how operators see it, in the audit log; `told` is how everybody does, in `disabled_by` of a
+webhook.
 """
 
 from dataclasses import dataclass
@@ -125,3 +126,10 @@ class Contact:
 
 
 Actor: TypeAlias = ApiKey | Dialect | Console | Portal | CommandLine | ResponseRule | Contact
+
+OPERATOR = "an operator"
+
+
+def told(actor: Actor) -> str:
+    """An actor in words for everybody. Ids of operators' keys and sessions are no business of customers."""
+    return OPERATOR if actor.is_operator and actor.kind != ActorKind.COMMAND_LINE else str(actor)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
-from dispatcher.accounts.actor import Actor, ActorKind
+from dispatcher.accounts.actor import Actor, ActorKind, told
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.contact_states import ContactState
 from dispatcher.db.models import Account, Contact, Recipient
@@ -45,7 +45,7 @@ def name_contact(session: Session, account: UUID, address: str, *, by: Actor) ->
     if not by.is_operator:
         session.execute(_NAME, _named(account, address))
         return
-    confirmed = session.execute(_NAME_CONFIRMED, _named(account, address) | {"by": str(by)}).one_or_none()
+    confirmed = session.execute(_NAME_CONFIRMED, _named(account, address) | {"by": told(by)}).one_or_none()
     if confirmed is not None and confirmed.confirmed_at is not None:
         _release_held(session, account, mailbox(address))
 
@@ -103,7 +103,7 @@ def confirm(session: Session, identifier: UUID, *, by: Actor) -> Recipient:
     if state_of(recipient) is ContactState.CONFIRMED:
         return recipient
     session.execute(_of_mailbox(recipient).values(unsubscribed_at=None, unsubscribed_by=None))
-    recipient.confirmed_at, recipient.confirmed_by = func.now(), str(by)
+    recipient.confirmed_at, recipient.confirmed_by = func.now(), told(by)
     session.flush()
     if by.kind is ActorKind.CONTACT:
         session.execute(update(Contact).where(Contact.mailbox == recipient.mailbox).values(declined_at=None))
@@ -119,7 +119,7 @@ def unsubscribe(session: Session, identifier: UUID, *, by: Actor) -> Recipient:
     before = state_of(recipient)
     if before is ContactState.UNSUBSCRIBED:
         return recipient
-    ended = {"unsubscribed_at": func.now(), "unsubscribed_by": str(by), "confirmed_at": None, "confirmed_by": None}
+    ended = {"unsubscribed_at": func.now(), "unsubscribed_by": told(by), "confirmed_at": None, "confirmed_by": None}
     session.execute(_of_mailbox(recipient).values(ended))
     if before is ContactState.UNCONFIRMED and by.kind is ActorKind.CONTACT:
         declined = insert(Contact).values(mailbox=recipient.mailbox, declined_at=func.now())

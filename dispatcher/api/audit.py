@@ -25,7 +25,7 @@ class EntryDocument(BaseModel):
 
     id: UUID
     at: datetime
-    by: Annotated[str, Field(description="The actor in words, as in a webhook's `disabled_by`.")]
+    by: Annotated[str, Field(description="The actor in words, operators with the ids of their keys and sessions.")]
     actor: Annotated[str, Field(description="The kind of actor. Newer versions may add kinds.")]
     key_id: Annotated[UUID | None, Field(description="The API key that was used, directly or through a dialect.")]
     dialect: Annotated[str | None, Field(description="The dialect through which the key was used.")]

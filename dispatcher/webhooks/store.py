@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dispatcher.accounts import audit
 from dispatcher.accounts.accounts import find_account, is_name
-from dispatcher.accounts.actor import Actor
+from dispatcher.accounts.actor import Actor, told
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.limits import refuse_one_more
 from dispatcher.accounts.recipients import forget_contact, name_contact
@@ -389,4 +389,4 @@ class Webhooks:
 
 
 def _disabled(by: Actor, reason: str | None) -> dict[str, Any]:
-    return {"disabled_at": func.now(), "disabled_by": str(by), "disabled_reason": reason}
+    return {"disabled_at": func.now(), "disabled_by": told(by), "disabled_reason": reason}

@@ -1,15 +1,17 @@
 """A webhook records who disabled it, whichever way was used."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 import requests
 from sqlalchemy import Engine
 
+from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.db.models import Webhook
 from dispatcher.settings import Settings
-from tests.factories import make_webhook, rows
+from tests.factories import change, make_webhook, rows
 from tests.integration.api.conftest import MakeKey
 from tests.integration.cli.conftest import Cli, cli
 
@@ -89,3 +91,23 @@ def test_the_command_line_each_dialect_and_our_own_api_are_distinguished(
         disable(server, make_key("acme", Scope.READ, Scope.MANAGE), call, webhook)
         names[call] = disabled_by(database, webhook)
     assert len(set(names.values())) == len(names), names
+
+
+def test_customers_are_told_of_an_operator_but_not_of_its_key(
+    server: str, database: Engine, make_key: MakeKey, make: Any
+) -> None:
+    def get(key: str, path: str) -> str:
+        return requests.get(server + path, headers={"Authorization": f"Bearer {key}"}, timeout=30).text
+
+    operator, customer, webhook = make_key(None, Scope.OPERATOR), make_key("acme", Scope.READ), make(None)
+    enqueue("a", 1, account="acme")
+    change(database, "UPDATE dispatcher.deliveries SET state = 'waiting', due_at = now() + interval '1 hour'")
+    (delivery,) = rows(database, "SELECT id FROM dispatcher.deliveries")
+    path, headers = f"/v1/deliveries/{delivery.id}", {"Authorization": f"Bearer {operator}"}
+    assert requests.post(f"{server}{path}/cancel", headers=headers, timeout=30).ok
+    disable(server, operator, "disabling", webhook)
+    told = [get(customer, at) for at in (path, f"/v1/webhooks/{webhook.id}", f"/v1/webhooks/{webhook.id}/health")]
+    identifier = UUID(operator.partition(".")[0])
+    assert [text.count("an operator") >= 1 for text in told] == [True] * 3
+    assert [str(identifier) in text for text in told] == [False] * 3
+    assert f"by API key {identifier}" in get(operator, path)

@@ -56,7 +56,10 @@ class WebhookDocument(BaseModel):
     contact_email: str | None
     enabled: bool
     disabled_at: datetime | None
-    disabled_by: str | None
+    disabled_by: Annotated[
+        str | None,
+        Field(description="In words: `API key` with its id, `an operator`, `command line`, `response rule` and so on."),
+    ]
     disabled_reason: str | None
     circuit: Annotated[Literal["open", "closed"], Field(description="Open: the webhook keeps failing; see its health.")]
     quarantined_at: Annotated[

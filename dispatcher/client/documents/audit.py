@@ -54,7 +54,7 @@ class EntryDocument:
 
     id: UUID
     at: datetime
-    by: str  # The actor in words, as in a webhook's `disabled_by`.
+    by: str  # The actor in words, operators with the ids of their keys and sessions.
     actor: str  # The kind of actor. Newer versions may add kinds.
     key_id: UUID | None  # The API key that was used, directly or through a dialect.
     dialect: str | None  # The dialect through which the key was used.

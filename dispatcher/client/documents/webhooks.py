@@ -236,6 +236,7 @@ class WebhookDocument:
     contact_email: str | None
     enabled: bool
     disabled_at: datetime | None
+    # In words: `API key` with its id, `an operator`, `command line`, `response rule` and so on.
     disabled_by: str | None
     disabled_reason: str | None
     circuit: Literal["open", "closed"]  # Open: the webhook keeps failing; see its health.

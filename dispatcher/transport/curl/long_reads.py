@@ -2,9 +2,9 @@
 gives anything back, and takes much longer for one than its sender. Meanwhile nobody else has a turn, and no deadline is
 looked at. Nothing but the end of the connection ends it, so a thread looks for it and closes it for reading.
 
-A first read of an address and port may take long: to load the certificates of the trusted authorities takes its time. Where one
-went on, the next ones may not, and the kernel keeps little for them, which is read even after the connection is closed:
-or a few receivers that do it again and again would have most of the time.
+A first read of an address and port may take long: to load the certificates of the trusted authorities takes its time.
+Where one went on, the next ones may not, and the kernel keeps little for them, which is read even after the connection
+is closed: or a few receivers that do it again and again would have most of the time.
 """
 
 import os

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
+from dispatcher.accounts.actor import OPERATOR, ActorKind
 from dispatcher.accounts.audit import Action
 from dispatcher.accounts.contact_states import ContactState
 from dispatcher.db.heartbeat import DELIVERS, LIVES, SUSPECTS
@@ -88,7 +89,8 @@ def explain_deliveries(
     before: dict[UUID, situation.Before] = {}
     cancelled_by: dict[UUID, str] = {}
     if ready or cancelled:
-        for row in session.execute(_MORE, {"ready": ready, "cancelled": cancelled, "most": COUNTED}):
+        given = {"ready": ready, "cancelled": cancelled, "most": COUNTED, "exact": exact}
+        for row in session.execute(_MORE, given):
             if row.actor is not None:
                 cancelled_by[row.id] = row.actor
             else:
@@ -332,7 +334,7 @@ WHERE d.id = ANY(CAST(:ids AS uuid[]))
 
 # Of those that are ready how many are before each, with itself: deliveries of one group are due at the same moment, and
 # come in any order; each kind in the order of its index, so that no plan reads more than it counts. Of those that are
-# cancelled the newest entry in the audit log.
+# cancelled who did it, by the newest entry in the audit log, as `actor.told` says it unless `:exact`.
 _MORE = text(f"""
 SELECT d.id, NULL AS actor, (SELECT count(*) FROM (
     (SELECT 1 FROM dispatcher.deliveries b
@@ -346,7 +348,10 @@ SELECT d.id, NULL AS actor, (SELECT count(*) FROM (
 FROM dispatcher.deliveries d WHERE d.id = ANY(CAST(:ready AS uuid[]))
 UNION ALL
 SELECT * FROM (
-  SELECT DISTINCT ON (target_id) target_id, actor, NULL::bigint FROM dispatcher.audit
+  SELECT DISTINCT ON (target_id) target_id, CASE
+    WHEN :exact OR actor_kind NOT IN ('{ActorKind.API_KEY}', '{ActorKind.DIALECT}', '{ActorKind.CONSOLE}')
+      OR EXISTS (SELECT FROM dispatcher.api_keys k WHERE k.id = key_id AND k.account_id IS NOT NULL)
+    THEN actor ELSE '{OPERATOR}' END, NULL::bigint FROM dispatcher.audit
   WHERE target_id = ANY(CAST(:cancelled AS uuid[])) AND action = '{Action.DELIVERY_CANCELLED}'
   ORDER BY target_id, id DESC) a
 """)
