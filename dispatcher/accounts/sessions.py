@@ -6,6 +6,7 @@ that key while the account is suspended.
 # ruff: noqa: S608 - composed of constants
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,17 +22,20 @@ from dispatcher.accounts import audit
 from dispatcher.accounts.actor import Actor, Call
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.audit import Action
+from dispatcher.db.arrays import array
 from dispatcher.db.models import Account, ApiKey, BrowserSession
 from dispatcher.db.pages import BEYOND
 from dispatcher.errors import AccountSuspended, NotFound
 from dispatcher.ids import new_id
 
 Kind: TypeAlias = Literal["console", "portal"]
+ShownSession: TypeAlias = tuple[Kind, str]  # with the secret
 
 CONSOLE_FOR = timedelta(hours=8)
 IDLE = timedelta(minutes=60)  # a session of the console that is not used for so long ends
 SEEN_NOTED_EVERY = timedelta(minutes=1)  # not with every request: each would cost a write
 MOST_OF_A_KEY = 100  # sessions of the console
+_SECRET = re.compile("[A-Za-z0-9_-]{43}")  # as `token_urlsafe` writes 32 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,20 @@ def find(session: Session, kind: Kind, secret: str, now: datetime) -> ConsoleSes
     if row.suspended_at is not None:
         raise AccountSuspended(row.account)
     return replace(_shown(row, row.account), limits=row.limits, stored_bytes=row.stored_bytes)
+
+
+def has_form(secret: str) -> bool:
+    """Whether it could be a session's secret. Nobody need look for one that could not."""
+    return _SECRET.fullmatch(secret) is not None
+
+
+def are_open(session: Session, shown: Sequence[ShownSession], now: datetime) -> list[bool]:
+    """Whether each is of a session that has not ended, as `find` would find it: one query for all. Sessions of
+    suspended accounts are open."""
+    hashes = [hash_of(secret) for _, secret in shown]
+    rows = session.execute(_ARE_OPEN, {"hashes": array(hashes), "now": now, "idle_since": now - IDLE})
+    found = {(row.kind, bytes(row.secret_sha256)) for row in rows}
+    return [(kind, digest) in found for (kind, _), digest in zip(shown, hashes, strict=True)]
 
 
 def get_session(session: Session, identifier: UUID, now: datetime) -> ConsoleSession:
@@ -204,6 +222,7 @@ _LIST = text(f"SELECT s.*, a.name AS account {_OPEN} AND s.id < :before {_LISTED
 _LIST_OF_ACCOUNT = text(
     f"SELECT s.*, a.name AS account {_OPEN} AND s.account_id = :account AND s.id < :before {_LISTED}"
 )
+_ARE_OPEN = text(f"SELECT s.kind, s.secret_sha256 {_OPEN} AND s.secret_sha256 = ANY(CAST(:hashes AS bytea[]))")
 _GET = text(f"SELECT s.*, a.name AS account {_OPEN} AND s.id = :id")
 
 # Whoever notes at the moment that it was seen is not waited for: a page asks for several parts at once.

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.accounts.sessions import ConsoleSession, find
+from dispatcher.accounts.sessions import ConsoleSession, find, has_form
 from dispatcher.console.cookies import secret_of
 from dispatcher.console.errors import LoginNeeded
 from dispatcher.console.forms import Form, Problems, read_fields
@@ -40,12 +40,18 @@ Rendered = Annotated[Rendering, Depends(rendering_of)]
 
 
 async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> ConsoleSession:
-    """A dependency: who is signed in. Raises LoginNeeded, and Problem 403 while the account is suspended."""
+    """A dependency: who is signed in. Raises LoginNeeded, Problem 403 while the account is suspended, and Problem 429
+    without a valid session if the address has shown too much that is not valid."""
     secret, kind = secret_of(request, rendering.kind), rendering.kind
-    try:
-        session = await run_in_threadpool(_found, serving.installation, kind, secret) if secret else None
-    except AccountSuspended:
-        raise suspended() from None
+    session = None
+    if secret is not None and has_form(secret):
+        await serving.session_guesses.admit(request, serving.installation, (kind.value, secret))
+        try:
+            session = await run_in_threadpool(_found, serving.installation, kind, secret)
+        except AccountSuspended:
+            raise suspended() from None
+        if session is None:
+            serving.session_guesses.failed(request)
     if session is None:
         raise LoginNeeded(path_of(request) if request.method == "GET" else "/")
     request.state.key = str(session.key_id or session.id)

@@ -18,7 +18,8 @@ from dispatcher.web.account_turns import (
     WRITES_AT_ONCE,
     AccountTurns,
 )
-from dispatcher.web.guesses import Guesses, address_of
+from dispatcher.web.failed_attempts import FailedAttempts
+from dispatcher.web.guesses import Guesses, address_of, open_sessions, valid_keys
 from dispatcher.web.known_callers import KnownCallers
 from dispatcher.web.quotas import Rates
 from dispatcher.web.rate_limits import RateLimits
@@ -34,7 +35,9 @@ class Serving:
         self._parts: tuple[Installation, RateLimits, Rates] | None = None
         self._lock = Lock()
         self.known_callers = KnownCallers()
-        self.guesses = Guesses()
+        self.failures = FailedAttempts()
+        self.guesses = Guesses("key", valid_keys, self.failures)
+        self.session_guesses = Guesses("session", open_sessions, self.failures)
         self.access_log = AccessLog()
         self.counts = RequestCounts()
         self.unsent_turns = AccountTurns(UNSENT_AT_ONCE, "read")  # until the answer is sent
@@ -72,7 +75,7 @@ class Serving:
         """Closes it, and writes what is still to be logged; the next use makes it again."""
         self.access_log.write()
         self.known_callers.forget()
-        self.guesses.forget()
+        self.failures.forget()
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:

@@ -24,7 +24,7 @@ def answers() -> Answers:
 def running(servers: Servers, answers: Answers) -> Iterator[Running]:
     app = create_app()
     with lasting_app(answers.watching(app)) as origin:
-        yield Running(origin, app.state.serving.close, app.state.serving.guesses.forget, app.state.serving)
+        yield Running(origin, app.state.serving.close, app.state.serving.failures.forget, app.state.serving)
 
 
 @pytest.fixture(autouse=True)

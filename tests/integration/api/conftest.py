@@ -108,7 +108,7 @@ def running(servers: Servers) -> Iterator[Running]:
     """One for the whole run: the first request to each app builds its routes, which takes as long as many a test."""
     app = create_app()
     with lasting_app(app) as origin:
-        yield Running(origin, app.state.serving.close, app.state.serving.guesses.forget, app.state.serving)
+        yield Running(origin, app.state.serving.close, app.state.serving.failures.forget, app.state.serving)
 
 
 @pytest.fixture

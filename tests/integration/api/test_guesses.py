@@ -59,8 +59,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many secrets were compared by one query."""
     sizes: list[int] = []
-    valid = guesses._valid
-    monkeypatch.setattr(guesses, "_valid", lambda given, shown: sizes.append(len(shown)) or valid(given, shown))
+    valid = guesses.are_valid
+    monkeypatch.setattr(guesses, "are_valid", lambda given, shown: sizes.append(len(shown)) or valid(given, shown))
     return sizes
 
 

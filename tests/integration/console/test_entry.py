@@ -5,6 +5,7 @@ import select
 import socket
 from datetime import timedelta
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,11 +13,12 @@ import requests
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
+from dispatcher.console import frame
 from dispatcher.console.kinds import Kind
 from dispatcher.web import failed_attempts
 from tests.factories import change, make_account, rows
 from tests.integration.api.conftest import MakeKey, Restarted, Running
-from tests.integration.console.conftest import Browser, People
+from tests.integration.console.conftest import Browser, People, statements
 
 
 def test_an_operators_key_signs_in_and_is_not_kept(people: People, operator: str, database: Engine) -> None:
@@ -85,7 +87,7 @@ def test_wrong_tries_keep_nobody_out_who_has_a_right_key_or_a_link(
 ) -> None:
     assert people.stranger().post("/login", {"key": f"{UUID(int=1)}.x"}).status_code == 401
     for _ in range(2 * failed_attempts.PER_MINUTE):
-        running.serving.guesses._failures.add("127.0.0.1", monotonic())
+        running.serving.failures.add("127.0.0.1", monotonic())
     refused = people.stranger().post("/login", {"key": f"{UUID(int=1)}.x"})
     assert refused.status_code == 429
     assert "Please try again in" in refused.text
@@ -107,6 +109,39 @@ def test_forms_that_come_slowly_keep_nobody_of_their_address_waiting(people: Peo
         entered = people.stranger(Kind.PORTAL).post("/enter", {"link": f"#{link.id}.{link.secret}"})
         assert entered.status_code == 303
         assert not select.select([slow], [], [], 0)[0]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_cookies_of_no_session_are_refused_beyond_a_limit_without_a_look_and_right_ones_are_not(
+    people: People, running: Running, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    looks: list[Any] = []
+    look = frame._found
+    monkeypatch.setattr(frame, "_found", lambda *given: looks.append(given) or look(*given))
+    right = people.operator() if kind is Kind.CONSOLE else people.customer()
+    other = people.customer() if kind is Kind.CONSOLE else people.operator()
+    wrong = Browser(people.origin, kind, {str(kind): "w" * 43})
+    for _ in range(failed_attempts.PER_MINUTE + 1):
+        running.serving.failures.add("127.0.0.1", monotonic())
+    assert wrong.get("/webhooks").status_code == 429
+    (secret,) = other.cookies.values()
+    assert Browser(people.origin, kind, {str(kind): secret}).get("/webhooks").status_code == 429
+    assert looks == []
+    assert right.get("/webhooks").status_code == 200
+    running.serving.failures.forget()
+    assert [wrong.get("/webhooks").status_code for _ in range(2)] == [303, 303]
+    assert len(looks) == 3
+    assert running.serving.failures._free_at["127.0.0.1"] > monotonic() + 1
+
+
+def test_a_cookie_that_cannot_be_a_sessions_costs_no_look_and_counts_as_none(people: People, running: Running) -> None:
+    people.stranger().get("/login")
+    for secret in ("", "x", "w" * 42, "w" * 44, "w" * 42 + "=", "w" * 42 + "%2e"):
+        browser = Browser(people.origin, Kind.CONSOLE, {"console": secret})
+        with statements() as sent:
+            assert browser.get("/webhooks").status_code == 303
+        assert sent == []
+    assert running.serving.failures._free_at == {}
 
 
 def test_a_session_ends_with_its_key(people: People, operator: str, database: Engine) -> None:
