@@ -19,6 +19,8 @@ from dispatcher.db.pages import along
 from dispatcher.errors import NotFound
 from schedules.mail_limits import mailbox
 
+MOST_HELD = 1_000
+
 
 def state_of(recipient: "Recipient | Row[Any]", *, has_declined: bool = False) -> ContactState:
     """`has_declined`: what the mailbox's owner said to others; only operators and the mails themselves know it."""
@@ -36,7 +38,7 @@ class RecipientRecord:
     recipient: Recipient
     has_declined: bool
     webhooks: int  # that name it now
-    held_back: int  # notices
+    held_back: int  # notices; no more than MOST_HELD are counted
 
 
 def name_contact(session: Session, account: UUID, address: str, *, by: Actor) -> None:
@@ -156,9 +158,10 @@ def _release_held(session: Session, account: UUID, box: str) -> None:
 
 def _records(session: Session, account: UUID, recipients: Sequence[Recipient]) -> list[RecipientRecord]:
     addresses = {"account": account, "addresses": [one.address for one in recipients]}
-    mailboxes = sorted({one.mailbox for one in recipients})
+    own = [one.mailbox for one in recipients]
+    mailboxes = sorted(set(own))
     naming = {row.address: row.number for row in session.execute(_NAMING, addresses)}
-    held = {row.address: row.number for row in session.execute(_HELD, addresses | {"mailboxes": mailboxes})}
+    held = {row.address: row.number for row in session.execute(_HELD, addresses | {"mailboxes": own})}
     declined = set(session.scalars(select(Contact.mailbox).where(Contact.mailbox.in_(mailboxes), _HAS_DECLINED)))
     return [
         RecipientRecord(one, one.mailbox in declined, naming.get(one.address, 0), held.get(one.address, 0))
@@ -217,10 +220,12 @@ _NAMING = text("""
 SELECT lower(contact_email) AS address, count(*) AS number FROM dispatcher.webhooks
 WHERE account_id = :account AND deleted_at IS NULL AND lower(contact_email) = ANY(:addresses) GROUP BY 1
 """)
-_HELD = text("""
-SELECT lower(w.contact_email) AS address, count(*) AS number
-FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
-WHERE n.held_for = ANY(:mailboxes) AND w.account_id = :account AND w.deleted_at IS NULL
-  AND lower(w.contact_email) = ANY(:addresses)
-GROUP BY 1
-""")
+# Each along the index of notices that are held back: others whose mailbox it is have any number of them.
+_HELD = text(f"""
+SELECT r.address, (
+  SELECT count(*) FROM (
+    SELECT FROM dispatcher.webhooks w JOIN dispatcher.notices n ON n.webhook_id = w.id AND n.held_for = r.mailbox
+    WHERE w.account_id = :account AND w.deleted_at IS NULL AND lower(w.contact_email) = r.address
+    LIMIT {MOST_HELD}) h) AS number
+FROM unnest(CAST(:addresses AS text[]), CAST(:mailboxes AS text[])) AS r(address, mailbox)
+""")  # noqa: S608 - composed of constants

@@ -42,6 +42,7 @@ from dispatcher.states import Reason, State
 
 _NOW = text("now()")
 _NOT_DELETED = text("deleted_at IS NULL")
+_HELD = text("held_for IS NOT NULL")  # notices
 _OF_A_DIALECT = text("deleted_at IS NULL AND dialect IS NOT NULL")
 _OF_AN_APP = text("deleted_at IS NULL AND app IS NOT NULL")
 _SUSPECTS = text(f"state = '{State.READY}' AND deaths >= 2")  # deliveries/deaths.py
@@ -351,7 +352,8 @@ class Notice(Base):
         UniqueConstraint("webhook_id", "kind", "fingerprint"),
         Index("notices_due_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("notices_webhook_id_id_idx", "webhook_id", "id"),
-        Index("notices_held_for_idx", "held_for", postgresql_where=text("held_for IS NOT NULL")),
+        Index("notices_held_for_idx", "held_for", postgresql_where=_HELD),
+        Index("notices_webhook_id_held_for_idx", "webhook_id", "held_for", postgresql_where=_HELD),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

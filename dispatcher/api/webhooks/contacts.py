@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from dispatcher.accounts.api_keys import Caller
 from dispatcher.accounts.contact_states import ContactState
 from dispatcher.accounts.recipients import (
+    MOST_HELD,
     RecipientRecord,
     confirm,
     find_recipient,
@@ -51,7 +52,12 @@ class ContactDocument(BaseModel):
     unsubscribed_by: str | None
     sent_count: Annotated[int, Field(description="Mails that were handed to the mail server.")]
     last_sent_at: datetime | None
-    held_back: Annotated[int, Field(description="Notices that wait for a limit, or for the contact's yes.")]
+    held_back: Annotated[
+        int,
+        Field(
+            description=f"Notices that wait for a limit, or for the contact's yes; {MOST_HELD:,} are counted at most."
+        ),
+    ]
 
 
 @router.get(

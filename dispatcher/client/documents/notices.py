@@ -27,7 +27,7 @@ class ContactDocument:
     unsubscribed_by: str | None
     sent_count: int  # Mails that were handed to the mail server.
     last_sent_at: datetime | None
-    held_back: int  # Notices that wait for a limit, or for the contact's yes.
+    held_back: int  # Notices that wait for a limit, or for the contact's yes; 1,000 are counted at most.
 
 
 @dataclass(frozen=True)

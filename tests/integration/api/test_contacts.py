@@ -8,10 +8,13 @@ from uuid import UUID, uuid4
 import pytest
 import requests
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
+from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ApiKey, Call
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.mail_links import MailLinks, Purpose
+from dispatcher.accounts.recipients import MOST_HELD, list_recipients
 from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.factories import change, make_account, rows
@@ -20,6 +23,7 @@ from tests.integration.audit.conftest import entries, forget
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.integration.workers.notices.scenario import CONTACT, fail, webhook_with_contact
 from tests.mail_server import MailServer
+from tests.many_rows import EntriesRead
 from workers.notices.send import send_due
 
 HOOK = "https://hooks.acme.test/sms"
@@ -76,6 +80,27 @@ def test_the_account_sees_whom_its_mails_go_to_what_they_got_and_what_waits(
         (True, "unconfirmed"),
         (False, "unconfirmed"),
     ]
+
+
+def test_what_is_held_back_is_counted_to_a_bound_and_what_others_have_for_the_mailbox_is_not_read(
+    database: Engine, settings: Settings
+) -> None:
+    mine, moved = (webhook_with_contact(database, settings, name=name).id for name in ("mine", "moved"))
+    other = webhook_with_contact(database, settings, account="other").id
+    many = """
+    INSERT INTO dispatcher.notices (id, webhook_id, kind, fingerprint, observed_at, delivery_id, held_for)
+    SELECT gen_random_uuid(), :webhook, 'message_retrying', n, now(), gen_random_uuid(), :mailbox
+    FROM generate_series(1, :count) n"""
+    for webhook, mailbox, count in ((other, CONTACT, 5_000), (mine, CONTACT, 80), (moved, "gone@acme.test", 5_000)):
+        change(database, many, webhook=webhook, mailbox=mailbox, count=count)
+    change(database, "ANALYZE dispatcher.notices")
+    with Session(database) as session:
+        account, reading = find_account(session, "acme"), EntriesRead(session, "notices")
+        for added, counted in ((0, 80), (1_500, MOST_HELD)):
+            change(database, many.replace("n, now()", "-n, now()"), webhook=mine, mailbox=CONTACT, count=added)
+            (found,) = list_recipients(session, account, limit=9)
+            assert (found.webhooks, found.held_back) == (2, counted)
+            assert reading.more() < 2_500
 
 
 def test_lists_have_pages_and_are_narrowed_by_address_and_are_each_account_s_own(
