@@ -37,6 +37,18 @@ def test_the_addresses_that_failed_last_are_remembered(monkeypatch: pytest.Monke
     assert [bool(failures.seconds_to_wait(address, 100.0)) for address in "abcd"] == [True, False, True, True]
 
 
+def test_networks_of_one_subscriber_may_together_fail_ten_times_as_often() -> None:
+    failures, networks = FailedAttempts(), [counted_as(f"2001:db8:1:{number:x}::1") for number in range(100)]
+    tried = 0
+    while not failures.seconds_to_wait(networks[tried % 100], 100.0):
+        failures.add(networks[tried % 100], 100.0)
+        tried += 1
+    assert tried == 10 * PER_MINUTE + 1
+    assert failures.seconds_to_wait(counted_as("2001:db8:1:ffff::1"), 100.0) == 1
+    assert failures.seconds_to_wait(counted_as("2001:db8:2::1"), 100.0) == 0
+    assert failures.seconds_to_wait(counted_as("2001:db8:1:ffff::1"), 101.0) == 0
+
+
 @pytest.mark.parametrize(
     ("host", "counted"),
     [
