@@ -22,6 +22,7 @@ from dispatcher.webhooks.pulses.series import Answers, Row
 from dispatcher.webhooks.pulses.steps import FINE, floor
 
 FRESH = 5.0  # seconds
+WAIT = 0.1  # seconds, for another thread that counts
 FARTHEST = timedelta(minutes=10)  # while upkeep has not come so far, only what it has counted is shown
 
 _FINE = timedelta(minutes=FINE)
@@ -48,15 +49,23 @@ class Recent:
         self._fresh_until = 0.0
 
     def since(self, session: Session, folded_to: datetime | None, now: datetime) -> Counted:
-        """Counts of the requests that upkeep has not counted, which has come to `folded_to`."""
+        """Counts of the requests that upkeep has not counted, which has come to `folded_to`. While another thread
+        counts for longer than a moment, those of before, or none."""
+        none = Counted(folded_to, folded_to)
         if folded_to is None or folded_to < now - FARTHEST:
-            return Counted(folded_to, folded_to)
-        with self._lock:
+            return none
+        # Whoever waits has a connection that others need.
+        if not self._lock.acquire(timeout=WAIT):
+            counted = self._counted
+            return counted if counted is not None and counted.since == folded_to else none
+        try:
             counted = self._counted
             if counted is None or counted.since != folded_to or monotonic() >= self._fresh_until:
                 counted = self._counted = _count(session, folded_to, max(folded_to, now))
                 self._fresh_until = monotonic() + FRESH
             return counted
+        finally:
+            self._lock.release()
 
 
 def recent_of(installation: Installation) -> Recent:

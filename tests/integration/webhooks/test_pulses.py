@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from time import monotonic
@@ -193,6 +194,23 @@ def test_what_is_not_counted_yet_is_read_once_for_all_who_look_within_five_secon
     before = read(database, ALL, times, recent).total.requests
     monkeypatch.setattr(recent_module, "monotonic", lambda: monotonic() + 5)
     assert read(database, ALL, times, recent).total.requests == before + 1
+
+
+def test_nobody_keeps_a_connection_to_wait_for_another_who_counts(
+    database: Engine, webhooks: dict[UUID, UUID], made: list[Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent, times = Recent(), Times.of(NOW, NOW - timedelta(hours=1))
+    whole = read(database, ALL, times, recent)
+    counts_again = Recent()
+    monkeypatch.setattr(recent_module, "monotonic", lambda: monotonic() + 5)
+    with ThreadPoolExecutor(1) as thread, recent._lock, counts_again._lock:
+        others = [thread.submit(read, database, ALL, times, each) for each in (recent, counts_again)]
+        done, _ = wait(others, 10)
+    assert done == set(others)
+    known, none = (each.result() for each in others)
+    assert (known.total, known.counted_to) == (whole.total, whole.counted_to)
+    assert none.counted_to == NOW - timedelta(minutes=2)
+    assert none.total.requests == sum(times.since <= one.at < NOW - timedelta(minutes=2) for one in made)
 
 
 def test_while_upkeep_is_away_only_what_it_has_counted_is_shown_and_it_says_so(
