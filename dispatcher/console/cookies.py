@@ -62,6 +62,11 @@ def was_probed(request: Request) -> bool:
     return _PROBE in request.cookies
 
 
+def is_framed(request: Request) -> bool:
+    """Whether a page of another site shows this one in a frame."""
+    return request.headers.get("sec-fetch-dest") == "iframe"
+
+
 def look_of(request: Request) -> tuple[str, str]:
     """The chosen theme, and the zone: `utc`, or that of the browser (`local`)."""
     theme, _, zone = request.cookies.get(LOOK, "").partition(".")
@@ -71,7 +76,13 @@ def look_of(request: Request) -> tuple[str, str]:
 def keep_look(response: Response, request: Request, theme: str, zone: str) -> None:
     """Keeps what was chosen."""
     value = f"{theme if theme in THEMES else 'system'}.{'utc' if zone == 'utc' else 'local'}"
-    response.set_cookie(LOOK, value, max_age=_YEAR, samesite="lax", httponly=True, secure=request.url.scheme == "https")
+    framed = is_framed(request)
+    is_secure = framed or request.url.scheme == "https"
+    response.set_cookie(
+        LOOK, value, max_age=_YEAR, samesite="none" if framed else "lax", httponly=True, secure=is_secure
+    )
+    if framed:
+        _partition(response)
 
 
 def zone_of(request: Request) -> tzinfo:

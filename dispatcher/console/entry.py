@@ -16,12 +16,11 @@ from dispatcher.accounts.portal_links import take
 from dispatcher.accounts.sessions import ConsoleSession, begin_console, end, find, may_enter_console, prove
 from dispatcher.console import cookies
 from dispatcher.console.forms import Form, read_fields
-from dispatcher.console.frame import Rendered, Session, SignedIn, suspended
+from dispatcher.console.frame import Rendered, Session, SignedIn, in_frame, suspended
 from dispatcher.console.kinds import Kind
 from dispatcher.console.redirects import safe_path
 from dispatcher.console.urls import url_at
 from dispatcher.errors import AccountSuspended, LinkGone
-from dispatcher.settings.origins import read_origins
 from dispatcher.web.authentication import call_of, caller_of_client
 from dispatcher.web.guesses import address_of
 from dispatcher.web.middleware import read_form
@@ -50,6 +49,7 @@ async def _entering(request: Request, serving: Shared, _: ShortForm) -> AsyncIte
 
 
 ENTERING = Depends(_entering, scope="function")
+IN_FRAME = Depends(in_frame)
 
 
 async def _operator(request: Request, serving: Shared, form: ShortForm) -> Caller | None:
@@ -84,7 +84,7 @@ def post_login(request: Request, installation: Served, rendering: Rendered, call
     return answer
 
 
-@by_link.get("/login")
+@by_link.get("/login", dependencies=[IN_FRAME])
 def get_ended(request: Request, rendering: Rendered) -> Response:
     """Nobody is signed in: there is no other way in than a new link."""
     values = {"return_url": None, "ended": True}
@@ -123,14 +123,7 @@ def _proves(caller: Caller, signed_in: ConsoleSession) -> bool:
     return caller.is_operator or Scope.OPERATOR not in signed_in.scopes
 
 
-async def _in_frame(request: Request, installation: Served, rendering: Rendered) -> None:
-    """A dependency: lets the pages of listed origins show the way in, before it is known which of them it is."""
-    origins = read_origins(installation.settings.portal_ancestors)
-    if rendering.kind is Kind.PORTAL and origins:
-        request.state.framed_by = " ".join(sorted(origins))
-
-
-@entry.get("/enter", dependencies=[Depends(_in_frame)])
+@entry.get("/enter", dependencies=[IN_FRAME])
 def get_enter(request: Request, rendering: Rendered) -> Response:
     answer = rendering.answer(request, "enter.html", {"blocked": ""})
     if rendering.kind is Kind.PORTAL:
@@ -138,10 +131,10 @@ def get_enter(request: Request, rendering: Rendered) -> Response:
     return answer
 
 
-@entry.post("/enter", dependencies=[Depends(_in_frame), ENTERING])
+@entry.post("/enter", dependencies=[IN_FRAME, ENTERING])
 def post_enter(request: Request, installation: Served, rendering: Rendered, form: ShortForm) -> Response:
     shown = form["link"].rpartition("#")[2]
-    if request.headers.get("sec-fetch-dest") == "iframe" and not cookies.was_probed(request):
+    if cookies.is_framed(request) and not cookies.was_probed(request):
         # The link is not used up: it works in a window of its own.
         return rendering.answer(request, "enter.html", {"blocked": shown}, status=HTTPStatus.CONFLICT)
     identifier, _, secret = shown.partition(".")

@@ -21,6 +21,7 @@ from dispatcher.console.urls import path_of
 from dispatcher.console.view import View, caller_of
 from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
+from dispatcher.settings.origins import read_origins
 from dispatcher.web.middleware import read_body
 from dispatcher.web.pagination import Cursor, read_cursor
 from dispatcher.web.problems import Problem
@@ -39,9 +40,19 @@ def rendering_of(request: Request) -> Rendering:
 Rendered = Annotated[Rendering, Depends(rendering_of)]
 
 
+async def in_frame(request: Request, serving: Shared, rendering: Rendered) -> None:
+    """A dependency: lets the pages of all listed origins show the answer, while it is not known whose session it is.
+    Otherwise a frame whose session has ended would show an error of the browser."""
+    origins = read_origins(serving.installation.settings.portal_ancestors)
+    if rendering.kind is Kind.PORTAL and origins:
+        request.state.framed_by = " ".join(sorted(origins))
+
+
 async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> ConsoleSession:
     """A dependency: who is signed in. Raises LoginNeeded, Problem 403 while the account is suspended, and Problem 429
     without a valid session if the address has shown too much that is not valid."""
+    """A dependency: who is signed in. Raises LoginNeeded, and Problem 403 while the account is suspended."""
+    await in_frame(request, serving, rendering)
     secret, kind = secret_of(request, rendering.kind), rendering.kind
     session = None
     if secret is not None and has_form(secret):
@@ -55,8 +66,7 @@ async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> C
     if session is None:
         raise LoginNeeded(path_of(request) if request.method == "GET" else "/")
     request.state.key = str(session.key_id or session.id)
-    if session.embed_origin is not None:
-        request.state.framed_by = session.embed_origin
+    request.state.framed_by = session.embed_origin or "'none'"
     return session
 
 

@@ -3,10 +3,12 @@
 
 const root = document.documentElement;
 
-// The server writes times in the reader's zone, which it learns from this cookie.
+// The server writes times in the reader's zone, which it learns from this cookie. A frame keeps only one of its own.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && !document.cookie.split("; ").includes(`tz=${zone}`)) {
-  document.cookie = `tz=${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+  const safe = location.protocol === "https:" ? "; secure" : "";
+  const where = window === top ? `samesite=lax${safe}` : "samesite=none; secure; partitioned";
+  document.cookie = `tz=${zone}; path=/; max-age=31536000; ${where}`;
 }
 
 // A link that signs in: what is behind the # reaches no server, so it is posted, and leaves the address.

@@ -310,6 +310,37 @@ def test_the_portal_is_shown_in_the_frame_it_was_made_for_and_in_no_other(embedd
     assert framed_by(embedded.stranger().get("/enter")) == "'none'"  # the console's
 
 
+def test_a_frame_says_so_when_its_session_has_ended_or_is_refused(embedded: People, database: Engine) -> None:
+    link = embedded.link(Kind.PORTAL, "acme", embed_origin="https://app.example.com")
+    browser = embedded.stranger(Kind.PORTAL)
+    browser.get("/enter")
+    browser.post("/enter", {"link": link.url("")}, Sec_Fetch_Dest="iframe")
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
+    refused = browser.get("/webhooks")
+    ended = embedded.stranger(Kind.PORTAL).get("/login")
+    for answer, status, text in ((refused, 403, "suspended"), (ended, 401, "You are not signed in")):
+        assert (answer.status_code, text in answer.text) == (status, True)
+        assert framed_by(answer) == "https://app.example.com https://b.example.com"
+    assert framed_by(embedded.stranger().get("/login")) == "'none'"  # the console's
+
+
+def test_the_way_back_leaves_the_frame(embedded: People) -> None:
+    link = embedded.link(
+        Kind.PORTAL, "acme", embed_origin="https://app.example.com", return_url="https://app.example.com/"
+    )
+    browser = embedded.stranger(Kind.PORTAL)
+    browser.get("/enter")
+    browser.post("/enter", {"link": link.url("")}, Sec_Fetch_Dest="iframe")
+    for answer in (browser.get("/webhooks"), browser.post("/logout")):
+        assert 'href="https://app.example.com/" target="_top"' in answer.text
+
+
+def test_what_is_chosen_in_a_frame_is_kept_in_that_frame(people: People) -> None:
+    answer = people.customer().post("/look", {"theme": "dark", "next": "/webhooks"}, Sec_Fetch_Dest="iframe")
+    assert "look=dark.local" in answer.headers["Set-Cookie"]
+    assert answer.headers["Set-Cookie"].endswith("SameSite=none; Secure; Partitioned")
+
+
 def test_where_a_frame_keeps_no_cookies_the_link_is_not_used_up(embedded: People) -> None:
     link = embedded.link(Kind.PORTAL, "acme", embed_origin="https://app.example.com")
     shown = f"{link.id}.{link.secret}"
