@@ -113,6 +113,8 @@ class Reader:
             case "json":
                 *_, last = documents(self._printed)
                 assert _fits(json.loads(code), last), f"{block.place}: {last}"
+            case "html" | "js":
+                assert block.name, f"{block.place}: the page's test tries it by its name"
             case language:
                 assert language in {"http", "mermaid"}, f"{block.place}: no test can run {language!r}"
 
