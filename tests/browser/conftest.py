@@ -64,15 +64,22 @@ def port() -> int:
     return refusing_port()
 
 
+@pytest.fixture(scope="session")
+def shop() -> str:
+    """The origin of the program of docs/embedding.md, when a test runs it."""
+    return f"http://localhost:{refusing_port()}"
+
+
 @pytest.fixture
 def environment(
-    environment: dict[str, str], platform: Receiver, port: int, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], platform: Receiver, shop: str, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """That of all tests, with the console switched on."""
     added = {
         "DISPATCHER_CONSOLE": "on",
         "DISPATCHER_CONSOLE_URL": f"http://127.0.0.1:{port}",
-        "DISPATCHER_PORTAL_ANCESTORS": f"http://localhost:{platform.port}",
+        "DISPATCHER_PORTAL_ANCESTORS": f"http://localhost:{platform.port}, {shop}",
+        "DISPATCHER_PORTAL_RETURN_ORIGINS": shop,
     }
     for name, value in added.items():
         monkeypatch.setenv(name, value)

@@ -1,6 +1,11 @@
 """What operators and customers come for, from the first click to what the receiver got."""
 
+import sys
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -16,13 +21,15 @@ from tests.behaviours import Answer
 from tests.browser.conftest import Visit
 from tests.browser.visitor import SMALL
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows
-from tests.integration.api.conftest import MakeKey
+from tests.integration.api.conftest import MakeKey, running_app
 from tests.integration.console.conftest import People
 from tests.integration.console.test_all_routes import signed_in
+from tests.integration.docs.blocks import example
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.engine
 
+EMBEDDING = "docs/embedding.md"
 BROKEN = Answer(503, (("Content-Type", "text/plain"),), b"the database is away")
 
 
@@ -195,25 +202,64 @@ def test_a_link_to_the_portal_signs_in_once_and_not_when_it_is_too_old(
     expect(arrived[-1].page.get_by_text("This link does not work any more")).to_be_visible()
 
 
-def test_a_page_of_the_platform_shows_the_portal_in_a_frame_where_all_of_it_works(
-    people: People, visit: Visit, database: Engine, settings: Settings, receiver: Receiver, platform: Receiver
+def test_the_page_of_the_docs_shows_the_portal_in_a_frame_where_all_of_it_works(
+    people: People,
+    visit: Visit,
+    database: Engine,
+    settings: Settings,
+    receiver: Receiver,
+    make_key: MakeKey,
+    shop: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_webhook(database, settings, name="orders", url=receiver.url("/hook"))
-    site = f"http://localhost:{platform.port}"
-    link = people.link(Kind.PORTAL, "acme", embed_origin=site).url(people.origin)
-    html = f'<!doctype html><title>Shop</title><link rel=icon href="data:,"><iframe src="{link}" width=900 height=700>'
-    platform.script("/shop", Answer(200, (("Content-Type", "text/html"),), html.encode()))
-    visitor = visit(people.stranger(Kind.PORTAL), also=f"{site}/")
-    visitor.page.goto(f"{site}/shop")
-    frame = visitor.page.frame_locator("iframe")
-    frame.get_by_role("link", name="orders").click()
-    frame.get_by_text("More", exact=True).click()
-    frame.get_by_role("link", name="Disable").click()
-    frame.get_by_role("dialog").get_by_role("button", name="Disable").click()
-    expect(frame.get_by_role("status")).to_have_text("Disabled.")
-    (cookie,) = [one for one in visitor.context.cookies() if one["name"] == "portal"]
-    assert (cookie["sameSite"], cookie["httpOnly"]) == ("None", True)
-    assert "localhost" in cookie["partitionKey"]
+    given = {"API": people.origin, "PORTAL": people.origin, "TOKEN": make_key(None, Scope.OPERATOR)}
+    for name, value in {**given, "SHOP_ORIGIN": shop, "SHOP_SECRET": "the platform's own"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    for file, name in (("webhooks.html", "page"), ("portal.js", "script")):
+        Path(file).write_text(example(EMBEDDING, name))
+    program: dict[str, Any] = {}
+    for name in ("table", "fastapi", "trial"):
+        monkeypatch.setitem(sys.modules, "shop", SimpleNamespace(**program))
+        exec(example(EMBEDDING, name), program)
+
+    visitor = visit(people.stranger(Kind.PORTAL), also=f"{shop}/", zone="Asia/Tokyo")
+    page = visitor.page
+    with closing(program["engine"]), running_app(program["app"], port=int(shop.rpartition(":")[2])):
+        page.clock.install()
+        page.goto(f"{shop}/sign-in")
+        frame = page.frame_locator("iframe")
+        frame.get_by_role("link", name="orders").click()
+        frame.get_by_text("More", exact=True).click()
+        frame.get_by_role("link", name="Disable").click()
+        frame.get_by_role("dialog").get_by_role("button", name="Disable").click()
+        expect(frame.get_by_role("status")).to_have_text("Disabled.")
+        (cookie,) = [one for one in visitor.context.cookies() if one["name"] == "portal"]
+        assert (cookie["sameSite"], cookie["httpOnly"], cookie["secure"]) == ("None", True, True)
+        assert "localhost" in cookie["partitionKey"]
+
+        expect(frame.locator("html")).to_have_attribute("data-theme", "light")
+        frame.get_by_label("Theme").select_option("dark")
+        expect(frame.locator("html")).to_have_attribute("data-theme", "dark")
+        expect(frame.get_by_text("Times in Asia/Tokyo")).to_be_visible()
+        frame.get_by_role("link", name="Help").click()
+        frame.locator("summary").first.click()
+        frame.get_by_role("button", name="Copy").first.click()
+        expect(frame.locator("[data-copied]")).to_have_count(1)
+
+        frame.get_by_role("link", name="Back").click()
+        page.wait_for_url(f"{shop}/webhooks")
+        assert len(page.frames) == 2
+        visitor.expects({401})
+        for again in (page.get_by_role("button").click, lambda: page.clock.fast_forward(3_600_000)):
+            expect(frame.get_by_role("link", name="orders")).to_be_visible()
+            change(database, "UPDATE dispatcher.sessions SET expires_at = now()")
+            frame.get_by_role("link", name="Events").click()
+            expect(frame.get_by_role("heading", name="You are not signed in")).to_be_visible()
+            again()
+        expect(frame.get_by_role("link", name="orders")).to_be_visible()
 
 
 def test_a_page_that_may_not_shows_nothing_of_the_portal(

@@ -60,12 +60,18 @@ class Api:
 
 
 @contextmanager
-def running_app(app: ASGIApp, root_path: str = "") -> Iterator[str]:
+def running_app(app: ASGIApp, root_path: str = "", port: int = 0) -> Iterator[str]:
     """The origin of a real server with this app. It leaves this process's logs alone: other tests look at them as
     nobody has configured them."""
     server = uvicorn.Server(
         uvicorn.Config(
-            app, port=0, log_level="warning", root_path=root_path, loop="uvloop", http=DispatcherHttpProtocol, ws="none"
+            app,
+            port=port,
+            log_level="warning",
+            root_path=root_path,
+            loop="uvloop",
+            http=DispatcherHttpProtocol,
+            ws="none",
         )
     )
     thread = threading.Thread(target=server.run)

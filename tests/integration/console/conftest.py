@@ -5,11 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 import requests
+from fastapi import APIRouter, FastAPI
+from jinja2 import ChoiceLoader, DictLoader
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
@@ -20,6 +23,9 @@ from dispatcher.accounts.actor import Call
 from dispatcher.accounts.api_keys import Scope, authenticate, create_key
 from dispatcher.accounts.portal_links import Link
 from dispatcher.accounts.sessions import begin, begin_console
+from dispatcher.console import app as console_app
+from dispatcher.console import rendering
+from dispatcher.console.app import face
 from dispatcher.console.kinds import Kind
 from dispatcher.db.models import BrowserSession
 from dispatcher.deliveries.bulk_redelivery import order
@@ -29,7 +35,7 @@ from dispatcher.installation import Installation
 from dispatcher.settings import Settings
 from tests.factories import TESTER, deliver_all, make_account, make_webhook, rows
 from tests.installations import installation_for
-from tests.integration.api.conftest import make_key, operator, restarted, running, server
+from tests.integration.api.conftest import Running, make_key, operator, restarted, running, server
 from tests.receiver import Receiver
 
 __all__ = ["make_key", "operator", "restarted", "running", "server"]
@@ -214,3 +220,13 @@ class Pseudo(NullTranslations):
 
     def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
         return self.gettext(msgid1 if n == 1 else msgid2)
+
+
+def faces_with(running: Running, pages: APIRouter, templates: dict[str, str]) -> dict[Kind, FastAPI]:
+    """Both faces, with a module of pages more."""
+    own = NullTranslations()  # of which there are templates apart
+    environment = rendering._environment(own)
+    environment.loader = ChoiceLoader([DictLoader(templates), environment.loader])  # type: ignore[list-item]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console_app, "_BOTH", (*console_app._BOTH, SimpleNamespace(pages=pages)))
+        return {kind: face(kind, running.serving, own) for kind in Kind}

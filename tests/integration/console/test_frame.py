@@ -1,26 +1,20 @@
-"""What pages are made with, tried with a page of the tests' own, which is as docs/console.md says: a list with parts, a
+"""What pages are made with, tried with a page of the tests' own: a list with parts, a
 form, a question, and what needs a proof."""
 
-from gettext import NullTranslations
-from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
-from jinja2 import ChoiceLoader, DictLoader
 from starlette.responses import Response
 
 from dispatcher.accounts.api_keys import Scope
-from dispatcher.console import app as console_app
-from dispatcher.console import rendering
-from dispatcher.console.app import face
 from dispatcher.console.frame import Cursor, Given, Managing, Pages, Problems, Reading, read_cursor
 from dispatcher.console.kinds import Kind
 from dispatcher.console.mount import Face
 from dispatcher.errors import InvalidInput
 from tests.factories import change
 from tests.integration.api.conftest import Running
-from tests.integration.console.conftest import Browser, People
+from tests.integration.console.conftest import Browser, People, faces_with
 
 pages = Pages()
 IDS = [UUID(int=number) for number in range(9, 0, -1)]
@@ -83,13 +77,7 @@ def post_delete(view: Managing, form: Given) -> Response:
 
 @pytest.fixture(scope="module")
 def apps(running: Running) -> dict[Kind, FastAPI]:
-    """Both faces, with one page more."""
-    own = NullTranslations()  # of which there are templates apart
-    environment = rendering._environment(own)
-    environment.loader = ChoiceLoader([DictLoader(TEMPLATES), environment.loader])  # type: ignore[list-item]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(console_app, "_BOTH", (*console_app._BOTH, SimpleNamespace(pages=pages)))
-        return {kind: face(kind, running.serving, own) for kind in Kind}
+    return faces_with(running, pages, TEMPLATES)
 
 
 @pytest.fixture
