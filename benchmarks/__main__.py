@@ -13,11 +13,13 @@ from rich.console import Console
 from benchmarks import peers
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.comparison import comparison
+from benchmarks.history import REQUESTS
 from benchmarks.http_client import NotAccepted
 from benchmarks.machine import machine, versions
 from benchmarks.neighbour import beside_hostile_receivers
+from benchmarks.pages import of_every_page
 from benchmarks.plot import draw
-from benchmarks.pulses import REQUESTS, of_counting_and_reading
+from benchmarks.pulses import of_counting_and_reading
 from benchmarks.report import Report, document, judge_rows, table
 from benchmarks.rows import ROWS, measures_of
 from benchmarks.runner import run_measures
@@ -35,6 +37,7 @@ class _Bench(Group):
             "receive": "Run the receiver alone, for any sender",
             "post": "Run the client alone, for any server",
             "pulses": "Measure what it costs to count requests, and to read the counts",
+            "pages": "Measure each page of console and portal with much in the tables",
             "neighbour": "Measure a receiver beside five whose answers never end",
         }
     }
@@ -155,6 +158,18 @@ def pulses(
     Exit status: 0 all of it is as fast as it must be, 1 something is not.
     """
     raise typer.Exit(0 if of_counting_and_reading(requests, print) else 1)
+
+
+@app.command(cls=Command)
+def pages(
+    requests: Annotated[int, typer.Option(min=1_000, help="How many there have been in 7 days")] = REQUESTS,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each page is asked for")] = 11,
+) -> None:
+    """Measure how long each page of console and portal takes, and what memory they take of the API.
+
+    Exit status: 0 each page is as fast as it must be, 1 one is not.
+    """
+    raise typer.Exit(0 if of_every_page(requests, rounds, print) else 1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -119,11 +119,13 @@ def _api_alone(bench: Bench, *, processes: int = 1) -> Iterator[Served]:
 
 
 @contextmanager
-def serving(bench: Bench, fleet: Fleet, *, processes: int = 1) -> Iterator[Served]:
+def serving(
+    bench: Bench, fleet: Fleet, *, processes: int = 1, env: Mapping[str, str] | None = None
+) -> Iterator[Served]:
     """A running API, with a key of the fleet's account; keys may call as often as they can."""
     ports = tuple(free_port() for _ in range(processes))
     with ExitStack() as stack:
-        nodes = tuple(stack.enter_context(api(bench.servers, port, _UNLIMITED)) for port in ports)
+        nodes = tuple(stack.enter_context(api(bench.servers, port, {**_UNLIMITED, **(env or {})})) for port in ports)
         for running, port in zip(nodes, ports, strict=True):
             wait_for(partial(_answers, port), running, within=60)
         yield Served(nodes, ports, new_key(bench, fleet))
