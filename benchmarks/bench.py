@@ -40,6 +40,7 @@ class Size:
     calls: int = 1_000
     bulk_events: int = 20_000
     single_events: int = 200
+    looked_at: int = 100_000
     behind_circuit_breaker: int = 100_000
     other_events: int = 20
     many_webhooks: int = 20_001
@@ -80,6 +81,7 @@ QUICK = Size(
     calls=200,
     bulk_events=5_000,
     single_events=30,
+    looked_at=40_000,
     behind_circuit_breaker=10_000,
     other_events=10,
     many_backlog=60_000,

@@ -38,7 +38,7 @@ POSTGRES = {
     "random_page_cost": "1.1",
     "maintenance_work_mem": "512MB",
 }
-_KEPT = {"installation", "accounts", "webhooks", "subscriptions", "api_keys"}
+_KEPT = {"installation", "accounts", "webhooks", "subscriptions", "api_keys", "sessions"}
 
 
 @dataclass(frozen=True, slots=True)
