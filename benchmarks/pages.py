@@ -30,11 +30,11 @@ from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.console.app import routers_of
 from dispatcher.console.kinds import Kind
-from dispatcher.console.looks import FRESH
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.embedded.servers.ports import LOOPBACK
 from dispatcher.states import State
+from dispatcher.webhooks.pulses.recent import FRESH
 from workers.maintenance.pulses import count_pulses
 
 MOST_MS, MOST_MB = 60.0, 10.0

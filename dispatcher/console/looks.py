@@ -1,4 +1,5 @@
-"""What many look at at once, read once in a few seconds for all of them: so it costs the same however many look on."""
+"""What many look at at once, read once in a few seconds for all of them: so it costs the same however many look on.
+What takes long to read is read more rarely."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,8 +12,8 @@ from dispatcher.diagnosis.oldest_due import Round
 from dispatcher.diagnosis.overview import Overview, read_overview
 from dispatcher.diagnosis.running import reading_engine
 from dispatcher.installation import Installation
+from dispatcher.webhooks.pulses.recent import FRESH, fresh_for
 
-FRESH = 5.0  # seconds
 _MOST = 200  # of what is kept
 _STATEMENT = 4.0  # seconds that one of the overview's may take
 
@@ -33,15 +34,17 @@ class Looks:
         return self.fresh("overview", self._read_overview)
 
     def fresh(self, key: Hashable, read: Callable[[], T], *, seconds: float = FRESH) -> T:
-        """What `read` returned at most so many seconds ago. Who comes while it is read waits for that."""
+        """What `read` returned so many seconds ago at most, or longer if it took long. Who comes while it is read waits
+        for that."""
         with self._lock:
             self._forget(monotonic())
             kept = self._kept.setdefault(key, _Kept())
             self._kept.move_to_end(key)
         with kept.lock:
             if kept.until == inf or monotonic() >= kept.until:
+                began = monotonic()
                 kept.value = read()
-                kept.until = monotonic() + seconds
+                kept.until = monotonic() + fresh_for(monotonic() - began, seconds)
             value: T = kept.value  # type: ignore[assignment]
             return value
 

@@ -53,6 +53,10 @@ class Rendering:
         """How values are written for whoever asks."""
         return Words(zone_of(request), datetime.now(UTC), self._translations)
 
+    def part(self, request: Request, template: str) -> str | None:
+        """The block of the template that the request wants; None: the page."""
+        return _part(request, self._environment.get_template(template).blocks)
+
     def answer(
         self,
         request: Request,
@@ -80,7 +84,7 @@ class Rendering:
             "pages": self._pages,
             "name": self.brand.name,
             "brand": self.brand,
-            "part": _part(request, made.blocks),
+            "part": self.part(request, template),
             **values,
         }
         return HTMLResponse(made.render(context), status, headers=headers)

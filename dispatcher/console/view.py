@@ -1,5 +1,6 @@
 """What a page is given: who looks, what they may see and do, and how to answer."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -8,14 +9,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dispatcher.accounts.actor import Actor
 from dispatcher.accounts.api_keys import Caller, Scope
 from dispatcher.accounts.sessions import ConsoleSession
-from dispatcher.console.cookies import look_of
+from dispatcher.console.cookies import look_of, zone_of
 from dispatcher.console.errors import ProofNeeded
 from dispatcher.console.kinds import Kind
+from dispatcher.console.looks import looks_of
 from dispatcher.console.rendering import Rendering
 from dispatcher.console.urls import path_of, url_of
 from dispatcher.console.words import Words
@@ -25,6 +27,7 @@ from dispatcher.web.pagination import write_cursor
 from dispatcher.web.serving import Serving
 
 PROOF_HOLDS = timedelta(minutes=10)
+SHARED = 2.0  # seconds: what is in it may be some seconds old by itself
 SECRETS = "secrets"  # a right in the portal, beside the scopes of keys
 
 
@@ -82,6 +85,16 @@ class View:
         if self.session.theme is not None and not look_of(self.request)[0]:
             given["theme"] = self.session.theme  # the platform's, until somebody chooses another
         return self._rendering.answer(self.request, template, given, status=status)
+
+    def shared(self, template: str, make: Callable[[], Response]) -> Response:
+        """The page that `make` returns. If only a part of it is wanted, which is live and says nothing about who looks,
+        it is made once in a while for all who look at the same with the same rights."""
+        part = self._rendering.part(self.request, template)
+        if part is None:
+            return make()
+        where = self._rendering.kind, template, part, path_of(self.request), zone_of(self.request)
+        key = *where, self.caller.account_id, self.caller.scopes
+        return HTMLResponse(looks_of(self.installation).fresh(key, lambda: make().body, seconds=SHARED))
 
     def refused(self, template: str, form: object, problems: object, **values: Any) -> Response:
         """The page with the form once more, as it was filled in, and what is wrong with it."""

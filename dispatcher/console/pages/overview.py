@@ -37,6 +37,10 @@ class Suspect:
 
 @pages.get("/overview")
 def get_overview(view: Reading, span: Annotated[Span, Query()] = Span.DAY) -> Response:
+    return view.shared("overview.html", lambda: _overview(view, span))
+
+
+def _overview(view: View, span: Span) -> Response:
     looks, account = looks_of(view.installation), view.caller.account_id
     overview = looks.overview() if view.is_console else None
 

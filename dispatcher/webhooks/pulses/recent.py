@@ -1,7 +1,7 @@
 """What upkeep has not counted yet: the requests of the last two or three minutes, counted where they are.
 
-Requests have no index by webhook, so all of these minutes are read, for all webhooks at once, and kept for 5 s: it
-costs the same however many look on.
+Requests have no index by webhook, so all of these minutes are read, for all webhooks at once, and kept for 5 s or
+longer: it costs the same however many look on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,8 @@ from dispatcher.webhooks.pulses.steps import FINE, floor
 
 FRESH = 5.0  # seconds
 WAIT = 0.1  # seconds, for another thread that counts
+FRESH, LONGEST = 5.0, 60.0  # seconds
+_AT_REST = 20  # times as long as it took to read
 FARTHEST = timedelta(minutes=10)  # while upkeep has not come so far, only what it has counted is shown
 
 _FINE = timedelta(minutes=FINE)
@@ -38,6 +40,12 @@ class Counted:
     until: datetime | None
     rows: Mapping[UUID, Sequence[Row]] = field(default_factory=dict)
     answers: Mapping[UUID, Sequence[Answers]] = field(default_factory=dict)
+
+
+def fresh_for(took: float, seconds: float = FRESH) -> float:
+    """For how many seconds what took so many to read is fresh. The more there is, the rarer it is read: that takes a
+    twentieth of the time at most, as long as it is read within LONGEST / 20."""
+    return max(seconds, min(_AT_REST * took, LONGEST))
 
 
 class Recent:
@@ -61,8 +69,9 @@ class Recent:
         try:
             counted = self._counted
             if counted is None or counted.since != folded_to or monotonic() >= self._fresh_until:
+                began = monotonic()
                 counted = self._counted = _count(session, folded_to, max(folded_to, now))
-                self._fresh_until = monotonic() + FRESH
+                self._fresh_until = monotonic() + fresh_for(monotonic() - began)
             return counted
         finally:
             self._lock.release()

@@ -7,12 +7,13 @@ from time import monotonic
 import pytest
 from sqlalchemy import Engine
 
-from dispatcher.console import looks
+from dispatcher.accounts.api_keys import Scope
+from dispatcher.console import looks, view
 from dispatcher.console.looks import looks_of
 from dispatcher.ids import new_id
 from dispatcher.settings import Settings
 from tests.factories import change, make_webhook
-from tests.integration.console.conftest import People, statements
+from tests.integration.console.conftest import Browser, People, statements
 from tests.receiver import Receiver
 from tests.requests_made import Made, record
 from workers.maintenance.pulses import count_pulses
@@ -83,6 +84,52 @@ def test_however_many_look_it_is_read_once_in_a_while(
     with statements() as sent:
         assert browsers[0].get("/overview?span=1h").status_code == 200
     assert len(sent) == counted[1] + 1, "the series of another span, but not what fails"
+
+
+def test_what_takes_long_to_read_is_read_more_rarely_but_once_in_a_minute(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, now, reads = looks_of(people.installation), [0.0], [0]
+    monkeypatch.setattr(looks, "monotonic", lambda: now[0])
+
+    def read_at(moment: float, takes: float) -> int:
+        def read() -> int:
+            now[0] += takes
+            reads[0] += 1
+            return reads[0]
+
+        now[0] = moment
+        return kept.fresh("slow", read)
+
+    assert [read_at(0, 0.1), read_at(5.0, 0), read_at(5.2, 1)] == [1, 1, 2]  # in 5 s, as usual
+    assert [read_at(26.1, 0), read_at(26.3, 30)] == [2, 3]  # a second: in 20 s
+    assert [read_at(116.2, 0), read_at(116.4, 0)] == [3, 4]  # half a minute: in a minute
+
+
+def test_the_live_part_is_made_once_in_a_while_for_all_who_look_with_the_same_rights(
+    people: People, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "SHARED", 60.0)
+    first, second, observer = people.operator(), people.operator(), people.operator(Scope.OBSERVE)
+
+    def look(browser: Browser, path: str = "/overview", **cookies: str) -> tuple[str, int]:
+        browser.cookies |= cookies
+        with statements() as sent:
+            answer = browser.get(path, HX_Request="true", HX_Target="div#now")
+        assert answer.status_code == 200
+        return answer.text, len(sent)
+
+    made, _ = look(first)
+    assert made.lstrip().startswith('<div id="now"')
+    assert look(second) == (made, 1), "only who looks is asked for"
+    for other in (look(observer), look(second, "/overview?span=7d"), look(people.customer("globex"))):
+        assert other[1] > 1
+    elsewhere, asked = look(second, tz="Asia/Tokyo")
+    assert asked > 1
+    assert elsewhere != made, "times are in the reader's zone"
+    with statements() as sent:
+        assert first.get("/overview").text.startswith("<!doctype html>")
+    assert len(sent) > 1, "a page says who looks"
 
 
 def test_what_nobody_asks_for_any_more_is_not_kept(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
