@@ -72,13 +72,23 @@ class Times:
         back = KEPT[wanted.span]
         if begin < now - back - wanted.length:
             raise InvalidFilter("since", f"counts by {wanted} are kept for {_words(back)}")
-        last = floor(end - timedelta.resolution, wanted.length)
-        times = cls(floor(begin, wanted.length), last + wanted.length, wanted)
-        if wanted is not Step.DAY and (count := len(times.points)) > MOST_POINTS:
-            raise InvalidFilter(
-                "step", f"makes {count} points, more than {MOST_POINTS}: leave it out, or ask for a shorter time"
-            )
+        times = cls._around(begin, end, wanted)
+        if not times._are_few:
+            finer = (cls._around(begin, end, step) for step in Step if begin >= now - KEPT[step.span])
+            finest = next(times.step for times in finer if times._are_few)
+            wrong = f"makes {len(times.points)} points, more than {MOST_POINTS}"
+            raise InvalidFilter("step", f"{wrong}: ask for a shorter time, or by {finest}, the finest for this one")
         return times
+
+    @classmethod
+    def _around(cls, begin: datetime, end: datetime, step: Step) -> Self:
+        """Whole steps, with all of that in them."""
+        last = floor(end - timedelta.resolution, step.length)
+        return cls(floor(begin, step.length), last + step.length, step)
+
+    @property
+    def _are_few(self) -> bool:
+        return self.step is Step.DAY or len(self.points) <= MOST_POINTS
 
     @property
     def points(self) -> list[datetime]:

@@ -97,8 +97,12 @@ def test_what_is_new_has_the_outcomes_of_the_series_and_others_while_there_is_ro
 def test_a_step_that_makes_very_many_points_is_refused_but_days_are_all_there() -> None:
     length = timedelta(minutes=5) * MOST_POINTS
     assert len(Times.of(at(9), at(9) - length, step=Step.MINUTES_5).points) == MOST_POINTS
-    with pytest.raises(InvalidFilter, match="makes 301 points, more than 300: leave it out, or ask for a shorter time"):
-        Times.of(at(9), at(8, 59, day=1) - length + timedelta(days=1), step=Step.MINUTES_5)
+    too_long = at(9) - length - timedelta(minutes=1)
+    with pytest.raises(InvalidFilter, match="makes 301 points, more than 300: ask for a shorter time, or by 15m, the"):
+        Times.of(at(9), too_long, step=Step.MINUTES_5)
+    assert len(Times.of(at(9), too_long, step=Step.MINUTES_15).points) < MOST_POINTS
+    with pytest.raises(InvalidFilter, match="makes 721 points, more than 300: ask for a shorter time, or by 1d, the"):
+        Times.of(NOW, NOW - timedelta(days=30), step=Step.HOUR)
     assert len(Times.of(NOW, NOW - timedelta(days=400), step=Step.DAY).points) == 401
 
 
