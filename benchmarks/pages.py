@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from time import monotonic, perf_counter
 from typing import NamedTuple
 from urllib.parse import quote
@@ -202,6 +202,11 @@ def _ask(port: int, path: str, headers: Mapping[str, str]) -> int:
         content = answer.read()
     finally:
         connection.close()
-    if answer.status not in {200, 303}:
+    if not (answer.status == 200 or _leads_on(answer) or path == "/portal/login"):  # 401: links lead in there
         raise RuntimeError(f"{path} was answered with {answer.status}")
     return len(content)
+
+
+def _leads_on(answer: HTTPResponse) -> bool:
+    """Whether it leads to another page, but not to the one where people sign in."""
+    return answer.status == 303 and "/login" not in answer.headers["Location"]

@@ -12,7 +12,7 @@ from dispatcher.diagnosis.oldest_due import Round
 from dispatcher.diagnosis.overview import Overview, read_overview
 from dispatcher.diagnosis.running import reading_engine
 from dispatcher.installation import Installation
-from dispatcher.webhooks.pulses.recent import FRESH, fresh_for
+from dispatcher.webhooks.pulses.recent import FRESH, LONGEST, fresh_for
 
 _MOST = 200  # of what is kept
 _STATEMENT = 4.0  # seconds that one of the overview's may take
@@ -33,9 +33,9 @@ class Looks:
         """How the installation does."""
         return self.fresh("overview", self._read_overview)
 
-    def fresh(self, key: Hashable, read: Callable[[], T], *, seconds: float = FRESH) -> T:
-        """What `read` returned so many seconds ago at most, or longer if it took long. Who comes while it is read waits
-        for that."""
+    def fresh(self, key: Hashable, read: Callable[[], T], *, seconds: float = FRESH, longest: float = LONGEST) -> T:
+        """What `read` returned so many seconds ago at most; if it took long, `longest`. Who comes while it is read
+        waits for that."""
         with self._lock:
             self._forget(monotonic())
             kept = self._kept.setdefault(key, _Kept())
@@ -44,7 +44,7 @@ class Looks:
             if kept.until == inf or monotonic() >= kept.until:
                 began = monotonic()
                 kept.value = read()
-                kept.until = monotonic() + fresh_for(monotonic() - began, seconds)
+                kept.until = monotonic() + fresh_for(monotonic() - began, seconds, longest)
             value: T = kept.value  # type: ignore[assignment]
             return value
 

@@ -94,7 +94,8 @@ class View:
             return make()
         where = self._rendering.kind, template, part, path_of(self.request), zone_of(self.request)
         key = *where, self.caller.account_id, self.caller.scopes
-        return HTMLResponse(looks_of(self.installation).fresh(key, lambda: make().body, seconds=SHARED))
+        body = looks_of(self.installation).fresh(key, lambda: make().body, seconds=SHARED, longest=SHARED)
+        return HTMLResponse(body)
 
     def refused(self, template: str, form: object, problems: object, **values: Any) -> Response:
         """The page with the form once more, as it was filled in, and what is wrong with it."""

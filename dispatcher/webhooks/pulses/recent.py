@@ -24,7 +24,7 @@ from dispatcher.webhooks.pulses.steps import FINE, floor
 FRESH = 5.0  # seconds
 WAIT = 0.1  # seconds, for another thread that counts
 FRESH, LONGEST = 5.0, 60.0  # seconds
-_AT_REST = 20  # times as long as it took to read
+_AT_REST = 60  # times as long as it took to read
 FARTHEST = timedelta(minutes=10)  # while upkeep has not come so far, only what it has counted is shown
 
 _FINE = timedelta(minutes=FINE)
@@ -42,10 +42,10 @@ class Counted:
     answers: Mapping[UUID, Sequence[Answers]] = field(default_factory=dict)
 
 
-def fresh_for(took: float, seconds: float = FRESH) -> float:
-    """For how many seconds what took so many to read is fresh. The more there is, the rarer it is read: that takes a
-    twentieth of the time at most, as long as it is read within LONGEST / 20."""
-    return max(seconds, min(_AT_REST * took, LONGEST))
+def fresh_for(took: float, seconds: float = FRESH, longest: float = LONGEST) -> float:
+    """For how many seconds what took so many to read is fresh. The more there is, the more rarely it is read: for a
+    sixtieth of the time, in which PostgreSQL may use three processes."""
+    return max(seconds, min(_AT_REST * took, longest))
 
 
 class Recent:

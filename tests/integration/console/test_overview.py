@@ -101,9 +101,9 @@ def test_what_takes_long_to_read_is_read_more_rarely_but_once_in_a_minute(
         now[0] = moment
         return kept.fresh("slow", read)
 
-    assert [read_at(0, 0.1), read_at(5.0, 0), read_at(5.2, 1)] == [1, 1, 2]  # in 5 s, as usual
-    assert [read_at(26.1, 0), read_at(26.3, 30)] == [2, 3]  # a second: in 20 s
-    assert [read_at(116.2, 0), read_at(116.4, 0)] == [3, 4]  # half a minute: in a minute
+    assert [read_at(0, 0.05), read_at(5.0, 0), read_at(5.1, 0.5)] == [1, 1, 2]  # in 5 s, as usual
+    assert [read_at(35.5, 0), read_at(35.7, 30)] == [2, 3]  # half a second: in half a minute
+    assert [read_at(125.6, 0), read_at(125.8, 0)] == [3, 4]  # half a minute: in a minute
 
 
 def test_the_live_part_is_made_once_in_a_while_for_all_who_look_with_the_same_rights(
