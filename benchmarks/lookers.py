@@ -8,7 +8,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from threading import Event
 
 from dispatcher.embedded.servers.ports import LOOPBACK
@@ -29,27 +29,34 @@ class Looker:
         if (found := _LIVE.search(self._asked(PATH))) is None:
             raise NoOverview("nothing in it is live")
         part, self._path, every = found.groups()
-        self._every = float(every)
+        self.every = float(every)
         self._headers |= {"HX-Request": "true", "HX-Target": f"div#{part}", "Accept-Encoding": "gzip, deflate"}
 
     def look(self, ended: Event) -> int:
         """Asks for the live part as often as the page says. Returns how often."""
         looks = 0
-        ended.wait(random.uniform(0, self._every))  # noqa: S311 - people do not come at the same moment
+        ended.wait(random.uniform(0, self.every))  # noqa: S311 - people do not come at the same moment
         while not ended.is_set():
             self._asked(self._path)
             looks += 1
-            ended.wait(self._every)
+            ended.wait(self.every)
         self._connection.close()
         return looks
 
     def _asked(self, path: str) -> str:
-        self._connection.request("GET", path, headers=self._headers)
-        answer = self._connection.getresponse()
+        try:
+            answer = self._answer(path)
+        except ConnectionError:  # kept for as long as there was nothing to ask: closed just now
+            self._connection.close()
+            answer = self._answer(path)
         content = answer.read()
         if answer.status != 200:
             raise NoOverview(f"{path} was answered with {answer.status}")
         return content.decode("latin-1")
+
+    def _answer(self, path: str) -> HTTPResponse:
+        self._connection.request("GET", path, headers=self._headers)
+        return self._connection.getresponse()
 
 
 def main(port: int, cookies: list[str]) -> None:

@@ -2,11 +2,15 @@
 
 import re
 from datetime import timedelta
+from threading import Event
 from time import monotonic
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from sqlalchemy import Engine
 
+from benchmarks.lookers import Looker
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.console import looks, view
 from dispatcher.console.looks import looks_of
@@ -130,6 +134,24 @@ def test_the_live_part_is_made_once_in_a_while_for_all_who_look_with_the_same_ri
     with statements() as sent:
         assert first.get("/overview").text.startswith("<!doctype html>")
     assert len(sent) > 1, "a page says who looks"
+
+
+def test_the_benchmarks_people_look_at_the_live_part_as_browsers_do(people: People, busy: None) -> None:
+    browser, ended = people.operator(), Event()
+    one = Looker(int(people.origin.rpartition(":")[2]), f"console={browser.cookies['console']}")
+    assert one.every == 5
+    looks = []
+
+    def wait(seconds: float) -> bool:  # until the second look
+        looks.append(seconds)
+        if len(looks) == 3:
+            ended.set()
+        return ended.is_set()
+
+    waiting = SimpleNamespace(wait=wait, is_set=ended.is_set)
+    assert one.look(cast(Event, waiting)) == 2
+    assert 0 <= looks[0] <= 5
+    assert looks[1:] == [5, 5]
 
 
 def test_what_nobody_asks_for_any_more_is_not_kept(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
