@@ -175,7 +175,7 @@ def _of_another_account(
     """The session that this browser has, if it is of another account. A frame has no say: the page around it, which is
     listed, has chosen."""
     had = cookies.secret_of(request, Kind(begun.kind))
-    if had is None or (begun.embed_origin is not None and request.headers.get("sec-fetch-dest") == "iframe"):
+    if had is None or (begun.embed_origin is not None and cookies.is_framed(request)):
         return None
     with suppress(AccountSuspended):
         found = find(session, begun.kind, had, now)

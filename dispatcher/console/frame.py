@@ -51,7 +51,6 @@ async def in_frame(request: Request, serving: Shared, rendering: Rendered) -> No
 async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> ConsoleSession:
     """A dependency: who is signed in. Raises LoginNeeded, Problem 403 while the account is suspended, and Problem 429
     without a valid session if the address has shown too much that is not valid."""
-    """A dependency: who is signed in. Raises LoginNeeded, and Problem 403 while the account is suspended."""
     await in_frame(request, serving, rendering)
     secret, kind = secret_of(request, rendering.kind), rendering.kind
     session = None

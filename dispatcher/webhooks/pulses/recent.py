@@ -21,7 +21,6 @@ from dispatcher.webhooks.pulses.outcomes import COUNTED, OF_EACH
 from dispatcher.webhooks.pulses.series import Answers, Row
 from dispatcher.webhooks.pulses.steps import FINE, floor
 
-FRESH = 5.0  # seconds
 WAIT = 0.1  # seconds, for another thread that counts
 FRESH, LONGEST = 5.0, 60.0  # seconds
 _AT_REST = 60  # times as long as it took to read
