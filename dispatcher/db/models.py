@@ -221,6 +221,7 @@ class Delivery(Base):
         Index("deliveries_bypassing_idx", "webhook_id", "due_at", postgresql_where=_BYPASSING),
         Index("deliveries_suspects_idx", "due_at", postgresql_where=_SUSPECTS),
         Index("deliveries_waiting_idx", "due_at", postgresql_where=_WAITING),
+        Index("deliveries_waiting_of_account_idx", "account_no", "due_at", postgresql_where=_WAITING),
         Index("deliveries_waiting_of_webhook_idx", "webhook_id", "due_at", postgresql_where=_WAITING),
         Index("deliveries_claimed_idx", "claimed_until", postgresql_where=text(f"state = '{State.CLAIMED}'")),
         Index("deliveries_webhook_id_id_idx", "webhook_id", "id"),

@@ -50,15 +50,36 @@ WHOLE = Extent(1_000, 3, 1)
 # One in a loop: answers wait for it.
 SMALL = Extent(100, 0, 0)
 
+# Of each account that has some due the same number, its oldest first: customers decide how many of theirs are due at
+# once. A piece is shared by as many accounts as it has rows at most, those whose first one has waited longest.
+# By the account and the time as pairs, which only the index of both can serve, whatever the statistics say.
 # A delivery that an older version stored gets its account's number here: claims find ready ones by it.
 PROMOTE = text(f"""
-UPDATE dispatcher.deliveries d SET state = '{State.READY}', account_no = CASE d.account_no
-  WHEN 0 THEN coalesce((SELECT a.number FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
-                        WHERE w.id = d.webhook_id), 0)
-  ELSE d.account_no END
-WHERE id = ANY(ARRAY(
-  SELECT id FROM dispatcher.deliveries WHERE state = '{State.WAITING}' AND due_at <= now()
-  ORDER BY due_at LIMIT :piece FOR UPDATE SKIP LOCKED))
+WITH RECURSIVE accounts AS (
+  (SELECT account_no, due_at FROM dispatcher.deliveries WHERE state = '{State.WAITING}'
+   ORDER BY account_no, due_at LIMIT 1)
+  UNION ALL
+  SELECT next.* FROM accounts a CROSS JOIN LATERAL (
+    SELECT d.account_no, d.due_at FROM dispatcher.deliveries d
+    WHERE d.state = '{State.WAITING}' AND d.account_no > a.account_no ORDER BY d.account_no, d.due_at LIMIT 1) next),
+due AS MATERIALIZED (
+  SELECT account_no, greatest(1, :piece / count(*) OVER ()) AS share, count(*) OVER () > :piece AS is_crowd
+  FROM accounts WHERE due_at <= now() ORDER BY due_at LIMIT :piece),
+chosen AS MATERIALIZED (
+  SELECT x.id, due.account_no, due.share FROM due CROSS JOIN LATERAL (
+    SELECT id FROM dispatcher.deliveries w
+    WHERE state = '{State.WAITING}' AND (w.account_no, w.due_at) >= (due.account_no, '-infinity')
+      AND (w.account_no, w.due_at) <= (due.account_no, now())
+    ORDER BY w.account_no, w.due_at LIMIT due.share FOR UPDATE SKIP LOCKED) x),
+promoted AS (
+  UPDATE dispatcher.deliveries d SET state = '{State.READY}', account_no = CASE d.account_no
+    WHEN 0 THEN coalesce((SELECT a.number FROM dispatcher.webhooks w JOIN dispatcher.accounts a ON a.id = w.account_id
+                          WHERE w.id = d.webhook_id), 0)
+    ELSE d.account_no END
+  WHERE id = ANY(ARRAY(SELECT id FROM chosen)))
+SELECT coalesce(sum(number), 0) AS promoted,
+  coalesce(bool_or(number >= share), false) OR coalesce((SELECT bool_or(is_crowd) FROM due), false) AS is_more
+FROM (SELECT share, count(*) AS number FROM chosen GROUP BY account_no, share) c
 """)
 
 _EXPIRED_CLAIMS = text(f"""
@@ -149,18 +170,20 @@ def _call_in(seconds: float, waker: Waker, clock: DatabaseClock) -> None:
 def sweep(engine: Engine, waker: Waker, timing: Timing, me: UUID, extent: Extent) -> Swept:
     """Sweeps once, in small transactions and for a bounded time. `me` is this process's id."""
 
-    def promote(connection: Connection) -> int:
-        return connection.execute(PROMOTE, {"piece": extent.piece}).rowcount
+    def promote(connection: Connection) -> tuple[int, bool]:
+        found = connection.execute(PROMOTE, {"piece": extent.piece}).one()
+        return found.promoted, found.is_more
 
-    def free(connection: Connection) -> int:
-        return _free_expired_claims(connection, timing, extent.piece)
+    def free(connection: Connection) -> tuple[int, bool]:
+        freed = _free_expired_claims(connection, timing, extent.piece)
+        return freed, freed == extent.piece
 
     def wake() -> None:
         waker.wake(DELIVER)
 
-    promoted, all_promoted = _in_pieces(engine, promote, extent.piece, monotonic() + extent.promote_seconds, wake)
+    promoted, all_promoted = _in_pieces(engine, promote, monotonic() + extent.promote_seconds, wake)
     _wake_what_is_due(engine, waker)  # before claims are freed: wakes must not depend on that
-    freed, all_freed = _in_pieces(engine, free, extent.piece, monotonic() + extent.free_seconds, wake)
+    freed, all_freed = _in_pieces(engine, free, monotonic() + extent.free_seconds, wake)
     _look_after_processes(engine, waker, timing, me)
     return Swept(promoted, freed, all_promoted and all_freed)
 
@@ -205,19 +228,20 @@ def _look_after_processes(engine: Engine, waker: Waker, timing: Timing, me: UUID
 
 
 def _in_pieces(
-    engine: Engine, piece: Callable[[Connection], int], size: int, until: float, after_each: Callable[[], object]
+    engine: Engine, piece: Callable[[Connection], tuple[int, bool]], until: float, after_each: Callable[[], object]
 ) -> tuple[int, bool]:
-    """Takes pieces of this size, each in a transaction, until there is nothing more to take or `until` (monotonic).
-    Returns how many rows it took, and whether that was all. `after_each` follows at once: thousands more may come."""
+    """Takes pieces, each in a transaction, until there is nothing more to take or `until` (monotonic). A piece returns
+    how many rows it took, and whether there may be more. Returns how many rows all of them took, and whether that was
+    all. `after_each` follows at once: thousands more may come."""
     taken = 0
     while True:
         with engine.begin() as connection:
-            count = piece(connection)
+            count, is_more = piece(connection)
         taken += count
         if count:
             after_each()
-        if count < size or monotonic() >= until:
-            return taken, count < size
+        if not is_more or monotonic() >= until:
+            return taken, not is_more
 
 
 def _free_expired_claims(connection: Connection, timing: Timing, piece: int) -> int:

@@ -1,7 +1,9 @@
 """What the sweep takes and what it leaves: by time, by number, and beside others who hold the same rows."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 import redis
@@ -15,10 +17,11 @@ from dispatcher.wake import DELIVER, Waker
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_if_due, sweep_once
 from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
+from tests.many_rows import make_many_open
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
 from workers.maintenance import sweep as doing
-from workers.maintenance.sweep import WHOLE, Extent, sweep
+from workers.maintenance.sweep import PROMOTE, WHOLE, Extent, sweep
 
 URL = "http://127.0.0.1:9/"
 WAITING = "state = 'waiting', schedule_step = 1, due_at = now() - interval '1 second'"
@@ -72,6 +75,37 @@ def test_what_is_promoted_does_not_wait_for_the_thousands_after_it(database: Eng
     installation = installation_for(settings)
     sweep(installation.engine, Noting.__new__(Noting), installation.timing, new_id(), WHOLE)
     assert left[0] == 1
+
+
+def test_thousands_of_an_accounts_retries_keep_no_other_account_waiting(database: Engine, settings: Settings) -> None:
+    many = make_webhook(database, settings, url=URL)
+    others = [make_webhook(database, settings, url=URL, account=name) for name in ("globex", "initech")]
+    make_many_open(database, many.id, 3 * WHOLE.piece, state="waiting")
+    change(database, "UPDATE dispatcher.deliveries SET due_at = now() - interval '1 minute'")
+    for other in others:
+        make_many_open(database, other.id, 2, state="waiting")
+    promoted: list[Counter[UUID]] = []
+
+    class Noting(Waker):
+        def wake(self, task: str = DELIVER) -> None:
+            promoted.append(Counter(row.webhook_id for row in deliveries(database) if row.state == "ready"))
+
+    installation = installation_for(settings)
+    sweep(installation.engine, Noting.__new__(Noting), installation.timing, new_id(), WHOLE)
+    share = WHOLE.piece // 3
+    assert promoted[0] == {many.id: share, others[0].id: 2, others[1].id: 2}
+    assert [each[many.id] for each in promoted[1:4]] == [share + WHOLE.piece, share + 2 * WHOLE.piece, 3 * WHOLE.piece]
+
+
+def test_more_accounts_than_a_piece_has_rows_take_turns(database: Engine, settings: Settings) -> None:
+    made = [make_webhook(database, settings, url=URL, account=f"account-{number}") for number in range(3)]
+    for webhook in made:
+        make_many_open(database, webhook.id, 2, state="waiting")
+    with database.begin() as connection:
+        first = connection.execute(PROMOTE, {"piece": 2}).one()
+    assert (first.promoted, first.is_more) == (2, True)
+    assert Counter(row.state for row in deliveries(database)) == {"ready": 2, "waiting": 4}
+    assert len({row.webhook_id for row in deliveries(database) if row.state == "ready"}) == 2
 
 
 @pytest.mark.parametrize(("columns", "done"), [(WAITING, "promoted"), (EXPIRED, "freed")])
