@@ -38,7 +38,10 @@ def test_the_page_that_is_shown_lists_names_and_changes_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_account(database, "globex")
-    webhook, _ = (make_webhook(database, settings, account=name, name=f"of-{name}") for name in ("acme", "globex"))
+    url = "https://example.com/hook"
+    webhook, _ = (
+        make_webhook(database, settings, account=name, name=f"of-{name}", url=url) for name in ("acme", "globex")
+    )
     with Reader(PAGE, database, settings, tmp_path) as reader:
         reader.read_to("page")
         templates = {name: example(PAGE, name) for name in ("names.html", "rename.html")}
