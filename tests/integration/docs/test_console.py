@@ -37,6 +37,7 @@ def test_the_page_that_is_shown_lists_names_and_changes_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     make_account(database, "globex")
     url = "https://example.com/hook"
     webhook, _ = (
