@@ -22,6 +22,7 @@ from dispatcher.console.static_files import static_files
 from dispatcher.console.urls import path_of, url_at, url_of
 from dispatcher.console.words import Words, parts_of
 from dispatcher.masking.terminal import safe_text
+from dispatcher.memory import give_back
 
 _ENGLISH = NullTranslations()
 
@@ -128,6 +129,9 @@ def _environment(translations: NullTranslations) -> Environment:
         "answer_dots": figures.answer_dots,
         "hour_bars": figures.hour_bars,
     }
+    for template in environment.list_templates(extensions=["html"]):
+        environment.get_template(template)
+    give_back()  # making templates leaves much more behind than they take
     return environment
 
 
