@@ -157,7 +157,7 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         mounted = dialect()
         mounted.state.serving, mounted.state.prefix = serving, prefix
         app.router.routes.append(_mounted(prefix, mounted))
-    app.router.routes += [_mounted(f"/{kind}", Face(kind, serving)) for kind in Kind]
+    app.router.routes += [_mounted(f"/{kind}", Face(kind, serving, give_back)) for kind in Kind]
     return app
 
 

@@ -1,6 +1,7 @@
 """Where console and portal are in the API: at their paths, and nowhere while they are switched off. The first request
 loads them, so an API without them has nothing of them."""
 
+from collections.abc import Callable
 from threading import Lock
 
 from starlette.exceptions import HTTPException
@@ -11,10 +12,10 @@ from dispatcher.web.serving import Serving
 
 
 class Face:
-    """One of them."""
+    """One of them. `tidy` is called when it was made: making templates leaves much more behind than they take."""
 
-    def __init__(self, kind: Kind, serving: Serving) -> None:
-        self._kind, self._serving = kind, serving
+    def __init__(self, kind: Kind, serving: Serving, tidy: Callable[[], None]) -> None:
+        self._kind, self._serving, self._tidy = kind, serving, tidy
         self._app: ASGIApp | None = None
         self._lock = Lock()
 
@@ -31,4 +32,5 @@ class Face:
         with self._lock:
             if self._app is None:
                 self._app = face(self._kind, self._serving)
+                self._tidy()
             return self._app

@@ -22,7 +22,6 @@ from dispatcher.console.static_files import static_files
 from dispatcher.console.urls import path_of, url_at, url_of
 from dispatcher.console.words import Words, parts_of
 from dispatcher.masking.terminal import safe_text
-from dispatcher.memory import give_back
 
 _ENGLISH = NullTranslations()
 
@@ -131,7 +130,6 @@ def _environment(translations: NullTranslations) -> Environment:
     }
     for template in environment.list_templates(extensions=["html"]):
         environment.get_template(template)
-    give_back()  # making templates leaves much more behind than they take
     return environment
 
 
