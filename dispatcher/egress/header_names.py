@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 MAX_NAME = 100
 
@@ -34,4 +34,6 @@ def free_header(name: str) -> str:
     return name
 
 
-HeaderName = Annotated[str, AfterValidator(free_header)]
+# How OpenAPI states the rule for names; refusals are in words.
+HEADER_NAME = {"pattern": f"^{_NAME.pattern}$", "maxLength": MAX_NAME}
+HeaderName = Annotated[str, AfterValidator(free_header), Field(json_schema_extra={**HEADER_NAME})]

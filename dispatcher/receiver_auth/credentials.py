@@ -14,6 +14,7 @@ from dispatcher.errors import InvalidWebhook
 from dispatcher.masking.urls import MASK, mask_url
 
 MAX_SECRET = 4096
+MAX_CLIENT, MAX_RESPONSE_TYPE = 1024, 64  # names, ids and scopes at servers; what a few of these need
 MAX_HEADERS = 20
 
 
@@ -70,7 +71,7 @@ def check_authorization(given: Authorization) -> Authorization:
         case Basic(username, password):
             if not username or ":" in username:
                 raise InvalidWebhook("basic.username", "must not be empty or contain a colon")
-            _check_text("basic.username", username, 1024)
+            _check_text("basic.username", username, MAX_CLIENT)
             _check_text("basic.password", password, MAX_SECRET)
             return given
         case Bearer(token):
@@ -164,7 +165,12 @@ def _check_client(given: ClientCredentials) -> ClientCredentials:
         endpoint = normalise_url(given.shown_endpoint)
     except InvalidWebhook as error:
         raise InvalidWebhook("client_credentials.endpoint", error.reason) from None
-    limits = {"client_id": 1024, "client_secret": MAX_SECRET, "scope": 1024, "response_type": 64}
+    limits = {
+        "client_id": MAX_CLIENT,
+        "client_secret": MAX_SECRET,
+        "scope": MAX_CLIENT,
+        "response_type": MAX_RESPONSE_TYPE,
+    }
     for name, most in limits.items():
         value = getattr(given, name)
         if value is not None:

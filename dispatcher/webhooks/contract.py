@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from dispatcher.errors import InvalidWebhook
 from dispatcher.masking.refusals import first_refusal
@@ -22,6 +32,19 @@ FORMAT = 1
 
 MAX_MEMBERS = 20
 MAX_RULES = 50  # where a webhook is made or changed; stored ones can have more
+
+
+class _MostWhereGiven:
+    """States in OpenAPI how many members what is given may have."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        if handler.mode == "validation":
+            schema["maxProperties"] = self._most
+        return schema
 
 
 UserAgent = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
@@ -108,9 +131,11 @@ class DeliveryContract(BaseModel):
     user_agent: Annotated[UserAgent | None, Field(description="User-Agent of callbacks.")] = None
     timeout_seconds: Annotated[float, Field(ge=1, le=60, description="Time for the whole answer.")] = 30
     schedule: Annotated[str, Field(description="Schedule of retries.")] = DEFAULT.name
-    rules: Annotated[dict[int, ResponseRule], Field(description="What single status codes mean here.")] = Field(
-        default_factory=dict
-    )
+    rules: Annotated[
+        dict[int, ResponseRule],
+        _MostWhereGiven(MAX_RULES),
+        Field(description="What single status codes mean here."),
+    ] = Field(default_factory=dict)
     batch_size: Annotated[int, Field(ge=1, le=100, description="Messages in one request.")] = 1
     retry_alone: Annotated[bool, Field(description="Retry a failed batch one by one.")] = False
     rate_limit: Annotated[MessagesPerSecond | None, Field(description="Messages a second at most.")] = None

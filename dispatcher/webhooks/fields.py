@@ -25,6 +25,7 @@ from dispatcher.webhooks.contract import MAX_RULES, DeliveryContract, read_contr
 from dispatcher.webhooks.secrets import WebhookSecrets
 
 MAX_EVENT_TYPES = 100
+MAX_TEXT = 255
 
 
 class WebhookFields(TypedDict, total=False):
@@ -177,8 +178,8 @@ def check_event_types(names: Sequence[str], *, minimum: int) -> list[str]:
 
 
 def check_text(field: str, value: str | None) -> str | None:
-    if value is not None and (not 1 <= len(value) <= 255 or not value.isprintable()):
-        raise InvalidWebhook(field, "must have 1 to 255 printable characters")
+    if value is not None and (not 1 <= len(value) <= MAX_TEXT or not value.isprintable()):
+        raise InvalidWebhook(field, f"must have 1 to {MAX_TEXT} printable characters")
     return value
 
 

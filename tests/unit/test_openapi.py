@@ -287,3 +287,45 @@ def test_each_member_of_a_body_is_described(operation: Any) -> None:
 
 def test_no_answer_is_described_by_the_frameworks_words() -> None:
     assert "Successful Response" not in FILE.read_text()
+
+
+# Newer versions may add schedules. Of the form for tokens only what fits a key is looked at.
+UNBOUNDED = {
+    *("DeliveryContractInput.schedule", "ContractChanges.schedule"),
+    *(f"TokenForm.{member}" for member in ("client_id", "client_secret", "scope")),
+}
+
+
+def test_each_text_list_and_object_that_a_request_may_have_says_how_large_it_may_be() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    bodies = set(named([operation.get("requestBody") for operation in OPERATIONS.values()]))
+    while more := {name for body in bodies for name in named(schemas[body])} - bodies:
+        bodies |= more
+    assert len(bodies) > 20
+    assert {place for body in bodies for place in unbounded(schemas[body], body)} == UNBOUNDED
+
+
+def named(part: Any) -> Iterator[str]:
+    """The schemas that a part of the document refers to."""
+    if isinstance(part, dict) and "$ref" in part:
+        yield part["$ref"].rpartition("/")[2]
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from named(inner)
+
+
+def unbounded(schema: dict[str, Any], place: str) -> Iterator[str]:
+    """Where a schema has no bound."""
+    bounds = {
+        "string": {"maxLength", "enum", "const"} | ({"format"} if schema.get("format") != "password" else set()),
+        "array": {"maxItems"},
+        "object": {"maxProperties", "properties"},
+    }
+    if not bounds.get(schema.get("type", ""), set(schema)) & set(schema):
+        yield place
+    for name, member in schema.get("properties", {}).items():
+        yield from unbounded(member, f"{place}.{name}")
+    inner = [schema.get("items"), schema.get("additionalProperties"), *schema.get("prefixItems", ())]
+    for one in [each for each in inner if isinstance(each, dict)]:
+        yield from unbounded(one, f"{place}[]")
+    for one in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        yield from unbounded({**schema, "anyOf": (), "oneOf": (), **one}, place)
