@@ -1,7 +1,9 @@
 """An account's rates over HTTP, and what it is told of them."""
 
+import re
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
@@ -11,6 +13,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.accounts.rate_counts import RATES
 from dispatcher.settings import Settings
 from dispatcher.settings.quotas import DEFAULTS, Quota
+from tests.api_document import DOCUMENT
 from tests.dead_ports import refusing_port
 from tests.factories import RECEIVED, change, make_webhook, rows, upkeep_once
 from tests.integration.accounts.test_limits import limit
@@ -105,6 +108,20 @@ def test_reads_and_writes_are_counted_apart_and_over_all_keys(
     for _ in range(3):
         assert api.call("GET", f"{read}?account=acme", token=operator).status_code == 200
     assert api.call("GET", read, token=make_key("globex", *ANY)).status_code == 200
+
+
+def test_whatever_an_account_reads_counts_as_a_read(api: Api, key: str, database: Engine) -> None:
+    paths = [
+        path
+        for path, operations in DOCUMENT["paths"].items()
+        if {"Bearer": ["read"]} in operations.get("get", {}).get("security", ())
+    ]
+    limit(database, {Quota.READS_PER_MINUTE: 1})
+    assert api.call("GET", "/v1/webhooks", token=key).status_code == 200
+    assert {"/v1/series", "/v1/webhooks/{webhook_id}/series"} < set(paths)
+    for path in paths:
+        answer = api.call("GET", re.sub("{[a-z_]+}", str(UUID(int=7)), path), token=key)
+        refused(answer, Quota.READS_PER_MINUTE, "1")
 
 
 def test_url_verifications_are_counted_when_one_is_made(
