@@ -15,8 +15,6 @@ import pytest
 
 from tests.dead_ports import refusing_port
 
-pytestmark = pytest.mark.node
-
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "deploy/requirements.lock")
 

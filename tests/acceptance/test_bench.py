@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.node
+pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import pytest
 from tests.faults.ledgers import Ledger, Received, Sent
 from tests.process_table import alive, descendants, eventually
 
-pytestmark = pytest.mark.node
+pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).parents[2]
 STORM, FAULTS = "tests.faults", "tests.faults.cases"
