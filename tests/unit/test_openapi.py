@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
-import pytest
 from typer.testing import CliRunner
 
 from dispatcher.accounts.api_keys import Scope
@@ -14,6 +13,7 @@ from dispatcher.api.examples import ANSWERS, BODIES
 from dispatcher.api.pages.reference import groups_of
 from dispatcher.cli.app import app
 from tests.api_document import DOCUMENT, FILE
+from tests.each import each
 
 COMPONENTS = {"components": DOCUMENT["components"]}
 OPERATIONS: dict[str, Any] = {
@@ -26,7 +26,7 @@ SHOWN = {shown.id: shown for group in groups_of(DOCUMENT) for shown in group.ope
 OPEN = {"GET /healthz", "GET /readyz"}
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
-each = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+CLOSED = [call for call in OPERATIONS if call not in OPEN]
 
 
 def test_the_file_is_what_the_command_prints() -> None:
@@ -82,7 +82,7 @@ def test_no_two_operations_have_one_id() -> None:
     assert len(set(ids)) == len(ids) > 30
 
 
-@each
+@each("operation", OPERATIONS.values())
 def test_an_operation_has_a_plain_id_one_group_a_summary_and_a_description(operation: Any) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"])
     assert len(operation["tags"]) == 1
@@ -90,12 +90,12 @@ def test_an_operation_has_a_plain_id_one_group_a_summary_and_a_description(opera
     assert len(operation["description"]) > 10
 
 
-@each
+@each("operation", OPERATIONS.values())
 def test_each_parameter_is_described(operation: Any) -> None:
     assert [one["name"] for one in operation.get("parameters", []) if not one.get("description")] == []
 
 
-@pytest.mark.parametrize("call", OPERATIONS)
+@each("call", OPERATIONS)
 def test_an_operation_names_the_one_scope_that_it_asks_for(call: str) -> None:
     security = OPERATIONS[call].get("security", [])
     if call == "POST /oauth2/token":
@@ -108,7 +108,7 @@ def test_an_operation_names_the_one_scope_that_it_asks_for(call: str) -> None:
         assert scope in set(Scope)
 
 
-@pytest.mark.parametrize("call", [call for call in OPERATIONS if call not in OPEN])
+@each("call", CLOSED)
 def test_an_operation_describes_what_its_errors_look_like(call: str) -> None:
     operation = OPERATIONS[call]
     refused = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
@@ -178,7 +178,7 @@ def test_only_where_a_thing_is_sent_can_members_be_left_out() -> None:
         assert len(sent.get("required", [])) < len(shown["required"])
 
 
-@each
+@each("operation", OPERATIONS.values())
 def test_a_parameter_is_never_null(operation: Any) -> None:
     assert [one["name"] for one in operation.get("parameters", []) if "null" in json.dumps(one["schema"])] == []
 
@@ -211,7 +211,7 @@ def test_what_programs_must_not_show_is_marked() -> None:
     }
 
 
-@pytest.mark.parametrize("call", [call for call in OPERATIONS if call not in OPEN])
+@each("call", CLOSED)
 def test_an_answer_that_says_later_says_when(call: str) -> None:
     for status in ("429", "503"):
         assert list(OPERATIONS[call]["responses"][status]["headers"]) == ["Retry-After"]
@@ -227,7 +227,7 @@ def contents(operation: Any) -> Iterator[tuple[str, Any]]:
         yield from ((status, content) for content in answer.get("content", {}).values())
 
 
-@each
+@each("operation", OPERATIONS.values())
 def test_the_body_and_each_answer_have_an_example_that_fits_their_schema(operation: Any) -> None:
     for where, content in contents(operation):
         assert "example" in content, where
@@ -238,7 +238,7 @@ def test_the_body_and_each_answer_have_an_example_that_fits_their_schema(operati
         assert faults == []
 
 
-@each
+@each("operation", OPERATIONS.values())
 def test_an_example_of_an_answer_has_all_members_and_no_other(operation: Any) -> None:
     for where, content in contents(operation):
         if where != "body":
@@ -278,7 +278,7 @@ def test_no_example_is_left_over() -> None:
     assert {name for name in ANSWERS if " " not in name} <= {name.partition(" ")[0] for name in answers}
 
 
-@each
+@each("operation", OPERATIONS.values())
 def test_each_member_of_a_body_is_described(operation: Any) -> None:
     shown = SHOWN[operation["operationId"]]
     members = shown.body.members if shown.body is not None else []

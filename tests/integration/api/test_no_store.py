@@ -1,30 +1,17 @@
-"""Answers can hold secrets, so none is to be kept on its way, whoever gets it and whatever became of the request."""
+"""Answers can hold secrets, so none is to be kept on its way, whoever gets it and whatever became of the request.
+test_every_answer.py walks all routes."""
 
 import pytest
 import requests
 from sqlalchemy import Engine
 
-from dispatcher.accounts.api_keys import Scope
-from dispatcher.asgi import app
-from tests.integration.api.conftest import Api, MakeKey
-from tests.routes import Operation, operations_of
+from tests.integration.api.conftest import Api
 
-OPERATIONS = list(operations_of(app))
 URL = "https://hooks.example.com/"
 
 
 def is_not_kept(answer: requests.Response) -> bool:
     return answer.headers.get("Cache-Control") == "no-store"
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.at({}, 'x')}")
-def test_no_answer_of_any_route_is_to_be_kept(
-    api: Api, make_key: MakeKey, broker: object, operation: Operation
-) -> None:
-    path = operation.at({"project_id": "acme", "brandId": "acme"}, "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00")
-    key = make_key("acme", Scope.READ, Scope.SEND, Scope.MANAGE)
-    assert is_not_kept(api.call(operation.method, path, token=key))
-    assert is_not_kept(api.call(operation.method, path))
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/webhooks", 405)])

@@ -44,18 +44,21 @@ def test_an_id_as_text_is_the_same_place() -> None:
     assert done.decrypt(STORED, PLACE._replace(id=str(ROW))) == CLEAR
 
 
-@pytest.mark.parametrize("at", range(len(STORED)))
-def test_no_byte_of_it_can_be_changed(at: int) -> None:
-    changed = bytearray(STORED)
-    changed[at] ^= 1
-    with pytest.raises((Unreadable, WrongEncryptionKey)):
-        done.decrypt(bytes(changed), PLACE)
+def opens(stored: bytes) -> bool:
+    try:
+        done.decrypt(stored, PLACE)
+    except (Unreadable, WrongEncryptionKey):
+        return False
+    return True
 
 
-@pytest.mark.parametrize("length", range(1, len(STORED)))
-def test_a_part_of_it_opens_nothing(length: int) -> None:
-    with pytest.raises((Unreadable, WrongEncryptionKey)):
-        done.decrypt(STORED[:length], PLACE)
+def test_no_byte_of_it_can_be_changed() -> None:
+    changed = [STORED[:at] + bytes([STORED[at] ^ 1]) + STORED[at + 1 :] for at in range(len(STORED))]
+    assert [at for at, stored in enumerate(changed) if opens(stored)] == []
+
+
+def test_a_part_of_it_opens_nothing() -> None:
+    assert [length for length in range(1, len(STORED)) if opens(STORED[:length])] == []
 
 
 def test_a_key_that_is_missing_is_told_from_a_secret_of_another_row() -> None:
