@@ -9,6 +9,7 @@ import requests
 from dispatcher.asgi import DIALECTS
 from tests.dialects.published import Answers
 from tests.dialects.vendors import VENDORS
+from tests.each import each
 from tests.integration.api.conftest import running_app
 
 WEBHOOK: dict[str, Any] = {
@@ -35,8 +36,8 @@ def without(document: dict[str, Any], name: str) -> dict[str, Any]:
     return {member: value for member, value in document.items() if member != name}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "content_type", "document", "found"),
+@each(
+    "method, path, status, content_type, document, found",
     [
         ("GET", "/v1/webhooks/1", 200, JSON, WEBHOOK, None),
         ("GET", "/v1/webhooks/1", 200, JSON, WEBHOOK | {"invokeOption": "ONE"}, "Extra inputs are not permitted"),

@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer
 
 import dispatcher
@@ -38,6 +37,7 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.catalog import DEFAULT
 from schedules.timing import REAL_TIME
 from tests.claims import TARGET
+from tests.each import each
 from tests.example_receivers import COMMANDS, VECTORS
 from tests.faults.__main__ import app as storm
 from tests.faults.cases.__main__ import app as faults
@@ -71,7 +71,7 @@ SIGNED = replace(
     ),
 )
 
-pages = pytest.mark.parametrize("page", TEXTS)
+pages = each("page", TEXTS)
 
 
 def prose(text: str) -> str:
@@ -236,7 +236,7 @@ def worded() -> dict[str, str]:
 WORDED = worded()
 
 
-@pytest.mark.parametrize("place", WORDED)
+@each("place", WORDED)
 def test_no_text_uses_a_word_that_the_glossary_forbids(place: str) -> None:
     for synonym, word in forbidden_words().items():
         found = re.search(rf"\b{synonym}(?:s|es)?\b", WORDED[place], re.IGNORECASE)

@@ -18,6 +18,7 @@ from dispatcher.settings import Settings
 from dispatcher.signing.keys import check_signing_key
 from dispatcher.webhooks.fields import WebhookFields, check
 from tests import hostile_values
+from tests.each import each
 from tests.factories import TESTER, attempts, change_webhook, deliver_all, make_account, make_webhook, rows
 from tests.hostile_values import refusal, steering
 from tests.installations import installation_for
@@ -157,7 +158,7 @@ def test_no_hostile_url_gets_into_a_request(database: Engine, settings: Settings
         assert not {"x-evil", "bcc"} & {name.lower() for name, _ in callback.headers}
 
 
-@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+@each("text", hostile_values.ALL.values())
 def test_a_hostile_signing_key_is_refused_and_not_repeated(text: str) -> None:
     for given in (text, f"whsec_{text}", f"whsk_{text}"):
         refused = refusal(check_signing_key, given)

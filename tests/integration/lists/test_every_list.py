@@ -5,13 +5,13 @@ from functools import cache
 from typing import Any
 
 import click
-import pytest
 import typer
 from fastapi import FastAPI
 from starlette.routing import Mount
 
 from dispatcher.asgi import app
 from dispatcher.cli.app import app as commands
+from tests.each import each
 
 # The parameter that asks for the rest, of each answer with items of which an account can have any number.
 PAGED = {
@@ -112,7 +112,7 @@ def test_each_answer_with_a_list_is_known_here() -> None:
     }
 
 
-@pytest.mark.parametrize("operation", PAGED)
+@each("operation", PAGED)
 def test_a_paged_one_has_the_parameter_that_leads_on(operation: str) -> None:
     (parameters,) = [parameters for name, _, parameters in answers() if name == operation]
     assert PAGED[operation] in parameters

@@ -15,6 +15,7 @@ from dispatcher.errors import WrongSettings
 from dispatcher.settings import SECRETS, Settings, environment_name, read_settings
 from dispatcher.web.__main__ import GRACE_SECONDS
 from tests.deploy_files import DEPLOY, PORTS, Pod, manifests, pods, services
+from tests.each import each
 from workers.notices.mailer import END_TIMEOUT
 
 FOLDER = DEPLOY / "kubernetes"
@@ -45,7 +46,7 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     return named
 
 
-@pytest.mark.parametrize("manifest", ALL, ids=[f"{one['kind']} {one['metadata']['name']}" for one in ALL])
+@each("manifest", ALL)
 def test_kubernetes_takes_it(manifest: dict[str, Any]) -> None:
     validator = jsonschema_rs.validator_for({**SCHEMAS, "$ref": f"#/$defs/{manifest['kind']}"})
     assert [f"{list(error.instance_path)}: {error.message}" for error in validator.iter_errors(manifest)] == []

@@ -14,6 +14,7 @@ from dispatcher.db.heartbeat import API, DELIVERS, MAINTAINS
 from dispatcher.metrics.family import Family, Kind
 from dispatcher.states import State
 from tests.deploy_files import DEPLOY, ROOT
+from tests.each import each
 from tests.unit.test_metrics_docs import FAMILIES
 from workers.results.host_faults import Step
 
@@ -103,7 +104,7 @@ def test_prometheus_takes_the_rules() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("panel", PANELS, ids=[f"{panel['id']}" for panel in PANELS])
+@each("panel", PANELS)
 def test_a_panel_asks_for_what_there_is(panel: dict[str, Any]) -> None:
     assert panel["type"] == "row" or panel["targets"]
     for target in panel.get("targets", []):

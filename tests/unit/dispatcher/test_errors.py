@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import UUID
 
-import pytest
-
 import dispatcher.dialects.everlytic.fields  # so that its errors exist; as below
 import dispatcher.embedded.errors  # noqa: F401
 from dispatcher.errors import DispatcherError
+from tests.each import each
 
 EXAMPLES: dict[Any, Any] = {
     str: "planted",
@@ -40,7 +39,7 @@ def example(error: type[DispatcherError]) -> DispatcherError:
     return error(*bound.args, **bound.kwargs)
 
 
-@pytest.mark.parametrize("kind", sorted(set(with_kinds(DispatcherError)), key=lambda kind: kind.__name__))
+@each("kind", sorted(set(with_kinds(DispatcherError)), key=lambda kind: kind.__name__))
 def test_an_error_is_the_same_after_it_was_pickled_or_copied(kind: type[DispatcherError]) -> None:
     error = example(kind)
     error.add_note("while a test ran")

@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher.accounts.portal_choices import PortalChoices, PortalScope, check_choices
 from dispatcher.errors import InvalidLink
+from tests.each import each
 
 APP = "https://app.example.com"
 
@@ -25,7 +26,7 @@ def test_a_session_begins_with_a_page_of_the_portal(path: str) -> None:
     assert refused_field(path=path) is None
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [
         *("webhooks", "/", "//evil.example", "/a//b", "https://evil.example", "/a/", "/a?b", "/a#b", "/a b", "/a\n"),
@@ -43,7 +44,7 @@ def test_the_portal_leads_back_to_the_origins_that_are_allowed(url: str) -> None
     assert refused_field(return_url=url) is None
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         *("", "/", "//app.example.com/", "http://app.example.com/", f"{APP}:8443/", "https://www.example.com/"),

@@ -9,14 +9,15 @@ from pydantic import SecretStr
 from dispatcher.broker.address import BrokerAddress, Login, read_broker_url
 from dispatcher.broker.celery_settings import celery_settings
 from dispatcher.settings import UNVERIFIED_BROKER, Settings
+from tests.each import each
 
 PLAIN = BrokerAddress((("127.0.0.1", 6379),), "", 0, Login(), {}, "", Login())
 SENTINELS = (("a", 26379), ("b", 26380))
 CHECKED = {"ssl_cert_reqs": "required"}
 
 
-@pytest.mark.parametrize(
-    ("url", "address"),
+@each(
+    "url, address",
     [
         ("redis://", PLAIN),
         ("redis:///", PLAIN),
@@ -89,8 +90,8 @@ def test_kombu_reads_the_same_from_what_it_is_given(url: str) -> None:
         connection.maybe_switch_next()
 
 
-@pytest.mark.parametrize(
-    ("url", "why"),
+@each(
+    "url, why",
     [
         ("", "must be a Redis-protocol URL, which begins with redis://"),
         ("redis", "must be a Redis-protocol URL"),

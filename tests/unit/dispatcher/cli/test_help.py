@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from types import NoneType
@@ -19,6 +20,7 @@ from dispatcher.cli.contract_options import option_of
 from dispatcher.cli.help_page import choices_of
 from dispatcher.version import __version__
 from dispatcher.webhooks.contract import DeliveryContract
+from tests.each import each
 
 ROOT = Path(__file__).parents[4]
 WORDS = {word: entry for words in PANELS.values() for word, entry in words.items()}
@@ -39,17 +41,22 @@ WITHOUT_JSON = {
     ("demo",): "is a show",
 }
 
-every_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-every_page = pytest.mark.parametrize("words", [*GROUPS, *COMMANDS], ids=" ".join)
+every_command = each("words", COMMANDS)
+
+
+@cache  # made anew each time, it would take most of the time
+def all_commands() -> Any:
+    return typer.main.get_command(app)
 
 
 def command(words: tuple[str, ...]) -> Any:
-    found: Any = typer.main.get_command(app)
+    found = all_commands()
     for word in words:
         found = found.commands[word]
     return found
 
 
+@cache
 def page(words: tuple[str, ...], *, columns: int = 80, option: str = "-h", program: str = "dispatcher") -> list[str]:
     ran = CliRunner().invoke(app, [*words, option], prog_name=program, env={"COLUMNS": str(columns)})
     assert (ran.exit_code, ran.stderr) == (0, "")
@@ -57,10 +64,10 @@ def page(words: tuple[str, ...], *, columns: int = 80, option: str = "-h", progr
 
 
 def options(words: tuple[str, ...]) -> Iterator[Any]:
-    yield from (each for each in command(words).params if each.param_type_name == "option")
+    yield from (one for one in command(words).params if one.param_type_name == "option")
 
 
-@every_page
+@each("words", [*GROUPS, *COMMANDS])
 def test_it_fits_80_columns_and_70_lines(words: tuple[str, ...]) -> None:
     lines = page(words)
     assert max(map(len, lines)) <= 80
@@ -72,12 +79,12 @@ def test_it_fits_80_columns_and_70_lines(words: tuple[str, ...]) -> None:
 @every_command
 def test_each_option_has_a_line_and_what_can_be_chosen_two(words: tuple[str, ...]) -> None:
     lines = page(words)
-    for each in options(words):
-        assert each.help, each.name
-        name = max(each.opts, key=len)
+    for option in options(words):
+        assert option.help, option.name
+        name = max(option.opts, key=len)
         at = next(number for number, line in enumerate(lines) if line.startswith("  -") and _names(line, name))
         more = list(takewhile(lambda line: line.startswith("   "), lines[at + 1 :]))
-        assert len(more) <= (1 if choices_of(each) else 0), lines[at : at + 3]
+        assert len(more) <= (1 if choices_of(option) else 0), lines[at : at + 3]
 
 
 def _names(line: str, name: str) -> bool:
@@ -94,14 +101,14 @@ def test_the_list_says_what_the_page_says(words: tuple[str, ...]) -> None:
 
 @every_command
 def test_it_can_print_json(words: tuple[str, ...]) -> None:
-    has = any("--json" in each.opts for each in options(words))
+    has = any("--json" in one.opts for one in options(words))
     assert has is (words not in WITHOUT_JSON)
 
 
 @pytest.mark.parametrize("words", [("webhook", "create"), ("webhook", "update")], ids=" ".join)
 def test_each_member_of_the_contract_is_an_option(words: tuple[str, ...]) -> None:
     text = " ".join(" ".join(page(words)).split())
-    given = {option for each in options(words) for option in each.opts}
+    given = {option for one in options(words) for option in one.opts}
     for name, field in DeliveryContract.model_fields.items():
         assert field.description, name
         if field.annotation is not NoneType:

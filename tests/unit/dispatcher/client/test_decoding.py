@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from dispatcher.client.decoding import decode
+from tests.each import each
 
 ID = "0198a6de-3c1f-7b52-9c1e-5f6d7c8b9a00"
 
@@ -34,8 +35,8 @@ def test_ids_and_times_have_types_of_their_own() -> None:
     assert decode(datetime, "2026-03-02T09:15:00.127000Z") == datetime(2026, 3, 2, 9, 15, 0, 127_000, UTC)
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"),
+@each(
+    "kind, value",
     [
         (str, "a"),
         (int, 9_007_199_254_740_993),
@@ -80,8 +81,8 @@ def test_parts_of_fixed_number_are_a_tuple() -> None:
     assert decode(tuple[str, int], ["a", 1]) == ("a", 1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "said"),
+@each(
+    "kind, value, said",
     [
         (UUID, "planted", "the document is no UUID"),
         (datetime, "planted", "the document is no datetime"),

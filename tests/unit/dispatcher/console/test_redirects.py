@@ -3,6 +3,7 @@
 import pytest
 
 from dispatcher.console.redirects import safe_path
+from tests.each import each
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,7 @@ def test_the_pages_themselves_are_led_to(path: str) -> None:
     assert safe_path(path) == path
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [
         None,

@@ -4,9 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
-import pytest
-
 from dispatcher.console.static_files import static_files
+from tests.each import each
 
 HERE = Path(__file__).parents[4] / "dispatcher" / "console"
 TEMPLATES = sorted((HERE / "templates").glob("*.html"))
@@ -17,7 +16,7 @@ FORBIDDEN = re.compile(
 )
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@each("template", TEMPLATES)
 def test_a_template_has_nothing_that_makes_foreign_text_markup(template: Path) -> None:
     assert FORBIDDEN.findall(template.read_text()) == []
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dispatcher.console.cookies import zone_named
 from dispatcher.console.words import Words, parts_of
+from tests.each import each
 
 NOW = datetime(2026, 11, 27, 20, 57, 40, tzinfo=UTC)
 WORDS = Words(ZoneInfo("Africa/Johannesburg"), NOW, NullTranslations())
@@ -34,8 +35,8 @@ def test_a_time_is_written_in_full_in_utc() -> None:
     assert WORDS.whole(NOW.astimezone(ZoneInfo("Asia/Tokyo"))) == "2026-11-27 20:57:40 UTC"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "written"),
+@each(
+    "seconds, written",
     [
         (0.0004, "0 ms"),
         (0.212, "212 ms"),

@@ -12,6 +12,7 @@ from dispatcher.diagnosis.judging.database import Going
 from dispatcher.diagnosis.judging.engine import Process, Quarantined, Work
 from dispatcher.diagnosis.judging.outside import Handshake
 from dispatcher.diagnosis.judging.server import Rows, Slot, Snapshot
+from tests.each import each
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -154,7 +155,7 @@ CASES: list[tuple[str, Callable[[], Finding | Sequence[Finding]]]] = [
 ]
 
 
-@pytest.mark.parametrize("case", range(len(CASES)))
+@each("case", range(len(CASES)))
 def test_each_figure_means_what_the_table_says(case: int) -> None:
     level, judge = CASES[case]
     found = judge()

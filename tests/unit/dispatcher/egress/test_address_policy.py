@@ -10,6 +10,7 @@ from dispatcher.egress.address_policy import ONE_LABEL, OWN, AddressPolicy, read
 from dispatcher.egress.special_addresses import METADATA, SERVICES, embedded
 from dispatcher.errors import ConfigurationError
 from dispatcher.settings import read_settings
+from tests.each import each
 
 POLICY = AddressPolicy()
 
@@ -96,7 +97,7 @@ def test_a_name_is_judged_when_its_addresses_are_known(host: str) -> None:
     assert POLICY.refused_origin("https", host, 443) is None
 
 
-@pytest.mark.parametrize(
+@each(
     "host", ["127.1", "0", "0x7f.1", "017700000001", "2130706433", "example.com.", "127.0.0.1.", "a..b", "-a.example",
              "a-.example", "", ".", "a" * 64 + ".example", "a." * 127 + "ab", "127.0.0.1.0x", "exa mple.com", "[::1]"]
 )  # fmt: skip
@@ -109,21 +110,21 @@ def test_a_host_that_programs_read_in_different_ways_is_refused(host: str) -> No
 # Ports and schemes
 
 
-@pytest.mark.parametrize("port", [80, 443, 1024, 3000, 5000, 8000, 8080, 8443, 8888, 9000, 9090, 32768, 65535])
+@each("port", [80, 443, 1024, 3000, 5000, 8000, 8080, 8443, 8888, 9000, 9090, 32768, 65535])
 def test_a_usual_port_may_be_used(port: int) -> None:
     assert POLICY.refused_origin("https", "example.com", port) is None
     assert POLICY.refused_address("example.com", "8.8.8.8", port) is None
 
 
-@pytest.mark.parametrize("port", [1, 21, 22, 23, 25, 53, 79, 81, 110, 143, 389, 442, 444, 445, 465, 587, 993, 1023])
+@each("port", [1, 21, 22, 23, 25, 53, 79, 81, 110, 143, 389, 442, 444, 445, 465, 587, 993, 1023])
 def test_a_port_below_1024_may_not(port: int) -> None:
     reason = f"port {port}: below 1024 only 80 and 443 may be used"
     assert POLICY.refused_origin("https", "example.com", port) == reason
     assert POLICY.refused_address("example.com", "8.8.8.8", port) == reason
 
 
-@pytest.mark.parametrize(
-    ("port", "name"),
+@each(
+    "port, name",
     [(1433, "SQL Server"), (2375, "Docker"), (3306, "MySQL"), (3389, "RDP"), (5432, "PostgreSQL"), (5672, "AMQP"),
      (6000, "X11"), (6063, "X11"), (6379, "Redis"), (6443, "Kubernetes"), (9200, "Elasticsearch"),
      (11211, "memcached"), (27017, "MongoDB")],
@@ -150,8 +151,8 @@ def test_plain_http_is_refused_where_the_installation_or_the_webhook_says_so() -
 # The allow-list
 
 
-@pytest.mark.parametrize(
-    ("networks", "address", "kind"),
+@each(
+    "networks, address, kind",
     [
         ("10.1.0.0/16", "10.1.255.1", None),
         ("10.1.0.0/16", "10.2.0.1", "a private address"),
@@ -224,8 +225,8 @@ def test_the_switch_for_development_lets_everything_through(address: str) -> Non
     assert policy.refused_origin("http", address, 22) is None
 
 
-@pytest.mark.parametrize(
-    ("read", "text"),
+@each(
+    "read, text",
     [
         (read_networks, "10.0.0.1/8"),
         (read_networks, "10.0.0.0/33"),

@@ -15,10 +15,11 @@ from dispatcher.errors import InvalidWebhook
 from dispatcher.masking.answers import redacted, secret_forms
 from dispatcher.masking.urls import mask_url, secret_parts
 from dispatcher.transport.checks import split_url
+from tests.each import each
 
 
-@pytest.mark.parametrize(
-    ("given", "sent"),
+@each(
+    "given, sent",
     [
         ("https://example.com", "https://example.com/"),
         ("HTTPS://Example.COM:8443/Hook?a=1", "https://example.com:8443/Hook?a=1"),
@@ -63,7 +64,7 @@ def test_urls_that_are_not_equivalent_differ_in_comparisons() -> None:
     assert len({comparable_url(normalise_url(url)) for url in urls}) == len(urls)
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "",
@@ -144,15 +145,15 @@ INVISIBLE_OR_LONG = [
 ODD_CASES = [(host, reason) for reason, hosts in ODD_HOSTS.items() for host in hosts.split()] + INVISIBLE_OR_LONG
 
 
-@pytest.mark.parametrize(("host", "reason"), ODD_CASES, ids=ascii)
+@each("host, reason", ODD_CASES)
 def test_an_odd_spelling_of_a_host_is_refused(host: str, reason: str) -> None:
     with pytest.raises(InvalidWebhook) as refused:
         normalise_url(f"http://{host}/")
     assert refused.value.reason == reason
 
 
-@pytest.mark.parametrize(
-    ("url", "host"),
+@each(
+    "url, host",
     [
         ("http://127.0.0.1#@example.com/", "127.0.0.1"),
         ("http://127.0.0.1?@example.com/", "127.0.0.1"),
@@ -244,9 +245,7 @@ def test_a_url_that_is_accepted_is_plain_ascii_and_does_not_change_again(url: st
     assert split_url(accepted).origin.host == urlsplit(accepted).hostname  # what connects reads it alike
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
+@each("url, shown", [
         ("https://example.com/hook.php?secret=pass763265word", "https://example.com/hook.php?secret=***"),
         ("https://example.com/hook?justatoken", "https://example.com/hook?***"),
         ("https://example.com/hook?justatoken=", "https://example.com/hook?***"),
@@ -264,8 +263,7 @@ def test_a_url_that_is_accepted_is_plain_ascii_and_does_not_change_again(url: st
         ("https://api.example/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw", "https://api.example/***"),
         ("https://example.com/in?c2VjcmV0MTIz==", "https://example.com/in?***"),
         ("https://exam\u00adple.com/\u202egnp\u00a0\u2028", "https://exam%C2%ADple.com/%E2%80%AEgnp%C2%A0%E2%80%A8"),
-    ],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_a_masked_url_shows_where_but_no_secret(url: str, shown: str) -> None:
     assert mask_url(url) == shown
     assert not [part for part in secret_parts(url) if part in shown]

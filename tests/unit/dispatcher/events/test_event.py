@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dispatcher.errors import InvalidEvent
 from dispatcher.events.event import MAX_DATA_BYTES, Event, check, content_digest, serialise
 from tests import hostile_values
+from tests.each import each
 from tests.hostile_values import refusal
 
 # Of any kind that Python has, so also what JSON has no form for.
@@ -43,12 +44,12 @@ def same(value: Any) -> Any:
             return value
 
 
-@pytest.mark.parametrize("data", hostile_values.JSON.values(), ids=hostile_values.JSON)
+@each("data", hostile_values.JSON.values())
 def test_ready_json_is_kept_to_the_byte(data: bytes) -> None:
     assert serialise(data) == data
 
 
-@pytest.mark.parametrize("data", hostile_values.NO_JSON.values(), ids=hostile_values.NO_JSON)
+@each("data", hostile_values.NO_JSON.values())
 def test_what_is_no_json_is_refused_and_not_repeated(data: bytes) -> None:
     with pytest.raises(InvalidEvent) as refused:
         serialise(data)
@@ -57,7 +58,7 @@ def test_what_is_no_json_is_refused_and_not_repeated(data: bytes) -> None:
     assert not hostile_values.steering(str(refused.value), allowed="")
 
 
-@pytest.mark.parametrize("text", hostile_values.TEXTS.values(), ids=hostile_values.TEXTS)
+@each("text", hostile_values.TEXTS.values())
 def test_a_text_is_kept_wherever_it_stands(text: str) -> None:
     data = {text: [text, {text: text}]}
     assert json.loads(serialise(data)) == data
@@ -98,8 +99,8 @@ _CIRCLE: dict[str, Any] = {"items": [0, 1]}
 _CIRCLE["items"].append({"back": _CIRCLE})
 
 
-@pytest.mark.parametrize(
-    ("data", "told"),
+@each(
+    "data, told",
     [
         ({"items": [0, 1, 2, {"price": Decimal(1)}]}, "data.items[3].price: Decimal has no JSON form"),
         (Decimal(1), "data: Decimal has no JSON form"),

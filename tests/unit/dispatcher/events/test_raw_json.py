@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dispatcher.events.raw_json import compact, object_members, stringified
 from tests import hostile_values
+from tests.each import each
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -99,7 +100,7 @@ def test_a_refusal_says_where_what_is_missing(text: str, missing: str) -> None:
         object_members(text)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -244,7 +245,7 @@ def test_stringifying_leaves_numbers_order_duplicates_and_needed_escapes_alone(t
     assert stringified(text) == (written if written is not None else text.replace(" ", ""))
 
 
-@pytest.mark.parametrize("message", hostile_values.JSON.values(), ids=list(hostile_values.JSON))
+@each("message", hostile_values.JSON.values())
 def test_any_message_that_can_be_stored_can_be_stringified(message: bytes) -> None:
     written = stringified(message.decode())
     assert written.encode()

@@ -1,6 +1,7 @@
 import pytest
 
 from dispatcher.events.event import read_traceparent
+from tests.each import each
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VALID = f"00-{TRACE}-{PARENT}-01"
@@ -16,7 +17,7 @@ def test_of_a_newer_version_what_this_one_knows_is_kept(rest: str) -> None:
     assert read_traceparent(f"cc-{TRACE}-{PARENT}-01{rest}") == VALID
 
 
-@pytest.mark.parametrize(
+@each(
     "given",
     [
         None,

@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher.errors import InvalidWebhook
 from dispatcher.webhooks.contract import read_contract
+from tests.each import each
 
 ABOUT: dict[str, dict[str, Any]] = {
     "timeout_seconds must be at most 60": {"timeout_seconds": 61},
@@ -31,7 +32,7 @@ ABOUT: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("said", ABOUT)
+@each("said", ABOUT)
 def test_it_is_said_in_words_what_is_wrong(said: str) -> None:
     with pytest.raises(InvalidWebhook) as refused:
         read_contract(ABOUT[said])

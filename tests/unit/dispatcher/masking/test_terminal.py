@@ -4,17 +4,17 @@ import json
 import sys
 import unicodedata
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.masking.terminal import _DANGEROUS, ascii_json, safe_json, safe_text
 from tests import hostile_values
+from tests.each import each
 from tests.hostile_values import steering
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
+@each(
+    "text, shown",
     [
         ("plain, naïve, 日本, 🎉, نص", "plain, naïve, 日本, 🎉, نص"),
         ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
@@ -46,7 +46,7 @@ def test_no_control_character_is_left(text: str, lines: bool) -> None:
     assert not steering(safe, allowed="\n\t\u200c\u200d" if lines else "\u200c\u200d")
 
 
-@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+@each("text", hostile_values.ALL.values())
 def test_what_is_hostile_is_shown_on_one_line_and_steers_nothing(text: str) -> None:
     assert not steering(safe_text(text), allowed="")
     assert len(safe_text(text).splitlines()) == 1

@@ -23,6 +23,7 @@ from dispatcher.receiver_auth.credentials import (
     shown_authorization,
     write_authorization,
 )
+from tests.each import each
 
 CLIENT = ClientCredentials(
     "https://login.example/token?tenant=planted-tenant", "client", "planted-secret", "sms", "jwt", TokenRequest.FORM
@@ -63,8 +64,8 @@ def test_the_header_is_the_one_of_the_standards() -> None:
     assert header_value(None) is None
 
 
-@pytest.mark.parametrize(
-    ("authorization", "field"),
+@each(
+    "authorization, field",
     [
         (Basic("", "word"), "basic.username"),
         (Basic("a:b", "word"), "basic.username"),
@@ -94,7 +95,7 @@ def test_what_cannot_be_sent_is_refused_naming_the_field(authorization: Authoriz
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize(
+@each(
     "headers",
     [
         {"Host": "x"},

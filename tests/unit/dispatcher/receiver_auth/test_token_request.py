@@ -12,6 +12,7 @@ from dispatcher.transport.checks import check_request
 from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from dispatcher.version import USER_AGENT
 from schedules.timing import REAL_TIME, Timing
+from tests.each import each
 
 CLIENT = ClientCredentials("https://auth.example/oauth2/token?tenant=9", "the-client", "the-secret")
 
@@ -67,8 +68,8 @@ def test_shortened_time_shortens_its_timeouts_to_a_least() -> None:
     assert (none.connect_timeout, none.timeout) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("expires_in", "seconds"),
+@each(
+    "expires_in, seconds",
     [
         (3600, 3600),
         (30, 30),
@@ -107,7 +108,7 @@ def test_the_type_may_be_written_in_any_case(kind: str) -> None:
     assert isinstance(read_answer(answer({"access_token": "abc", "token_type": kind})), Issued)
 
 
-@pytest.mark.parametrize(
+@each(
     "document",
     [
         b"",
@@ -152,7 +153,7 @@ def test_an_answer_that_was_cut_is_not_looked_into() -> None:
     assert why(answer({"access_token": "planted"}, body_cut=True)) == "the token server's answer is too large"
 
 
-@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
+@each("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
 def test_no_answer_is_reported_by_its_kind_and_nothing_else(kind: FailureKind) -> None:
     assert why(Failure(kind, "planted detail")) == f"no answer from the token server ({kind.value})"
 

@@ -18,6 +18,7 @@ from dispatcher.signing.keys import (
     rotate,
     write_signing_keys,
 )
+from tests.each import each
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -43,7 +44,7 @@ HALF = base64.b64encode(bytes(32)).decode()
 MISMATCHED = base64.b64encode(bytes(64)).decode()
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",

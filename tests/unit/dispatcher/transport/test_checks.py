@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.transport.checks import Origin, Target, split_url
+from tests.each import each
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_a_url_is_taken_apart(url: str, target: Target) -> None:
     assert split_url(url) == target
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "",

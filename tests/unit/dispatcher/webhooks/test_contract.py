@@ -18,6 +18,7 @@ from dispatcher.webhooks.contract import (
     write_contract,
 )
 from tests import hostile_values
+from tests.each import each
 from tests.hostile_values import refusal
 
 _HEADERS = st.sampled_from(["X-Signature", "x-other", "signature"])
@@ -71,7 +72,7 @@ def test_any_document_is_a_contract_or_refused_by_a_harmless_name(document: dict
         assert len(str(refused)) < 300
 
 
-@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+@each("text", hostile_values.ALL.values())
 def test_a_hostile_name_or_value_is_refused_and_not_repeated(text: str) -> None:
     signature = {"header": "X-Signature"}
     documents: list[dict[str, Any]] = [

@@ -20,6 +20,7 @@ from dispatcher.webhooks.secrets import WebhookSecrets
 from schedules.timing import REAL_TIME
 from tests import hostile_values
 from tests.claims import CLAIM, TARGET
+from tests.each import each
 from workers.callbacks.render import MAX_GET_URL, RenderFailed, masked_headers, render
 
 BY_GET = replace(TARGET, contract=DeliveryContract(method=Method.GET))
@@ -191,7 +192,7 @@ def test_any_bytes_have_a_url_or_are_refused(data: bytes) -> None:
     assert len(request.url) <= MAX_GET_URL
 
 
-@pytest.mark.parametrize("text", hostile_values.TEXTS.values(), ids=hostile_values.TEXTS)
+@each("text", hostile_values.TEXTS.values())
 def test_no_text_leaves_its_place_in_the_query(text: str) -> None:
     request = rendered(json.dumps({text: text, "after": [text]}).encode(), method=Method.GET)
     check_request(request)

@@ -10,6 +10,7 @@ from dispatcher.metrics.page import page, shows_token
 from dispatcher.states import Reason
 from dispatcher.transport.exchange import Exchange, Failure, FailureKind, Reply, Request
 from dispatcher.transport.failure_texts import CLOSED_WITHOUT_ANSWER, KEPT_CLOSED
+from tests.each import each
 from tests.exposition import Exposition, parsed
 from workers.claims.claims import Claim
 from workers.metrics.counts import Counts
@@ -49,8 +50,8 @@ def result(decision: Decision, *, number: int = 1, waited: float = 2.0, sent: bo
     return ClaimResult(claim, decision, None, exchange(Reply(200, (), b"")) if sent else None)
 
 
-@pytest.mark.parametrize(
-    ("outcome", "labels"),
+@each(
+    "outcome, labels",
     [
         (Reply(101, (), b""), {"status": "1xx"}),
         (Reply(204, (), b""), {"status": "2xx"}),

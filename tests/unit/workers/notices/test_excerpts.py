@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import hostile_values
+from tests.each import each
 from tests.hostile_values import steering
 from workers.notices.excerpts import MAX_CHARACTERS, MAX_LINES, excerpt, one_line
 
@@ -82,7 +83,7 @@ def test_one_line_is_one_short_line(text: str, limit: int) -> None:
     assert not steering(line, allowed="")
 
 
-@pytest.mark.parametrize("text", hostile_values.ALL.values(), ids=hostile_values.ALL)
+@each("text", hostile_values.ALL.values())
 def test_what_is_hostile_is_short_and_harmless_in_a_mail(text: str) -> None:
     body = text.encode(errors="surrogatepass")
     for shown in (excerpt(body), excerpt(b"<p>" + body + b"</p>"), one_line(text)):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dispatcher.transport.exchange import Failure, FailureKind, Reply
 from dispatcher.webhooks.notices import NoticeKind
+from tests.each import each
 from workers.notices import texts
 from workers.notices.observe import fingerprint
 from workers.notices.texts import Footer, Problem, what_happened, what_to_do
@@ -215,7 +216,7 @@ def test_names_and_answers_bring_no_html(problem: Problem) -> None:
     assert read_html(words.html).text.count("<script>") >= 4
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@each("kind", FailureKind)
 def test_every_failure_has_a_sentence_and_advice(kind: FailureKind) -> None:
     key = fingerprint(Failure(kind, "x"))
     assert what_happened(key).endswith(".")

@@ -12,6 +12,7 @@ from dispatcher.webhooks.contract import ResponseRule, Verdict
 from schedules.catalog import DEFAULT
 from schedules.retry import RETRY_AFTER_CAP
 from tests import hostile_values
+from tests.each import each
 from workers.results.classify import Judgement, NotAttempted
 from workers.results.classify import classify as classify_at
 
@@ -35,7 +36,7 @@ def test_every_status_has_the_verdict_of_the_delivery_rules() -> None:
     assert judged == {status: Judgement(expected(status)) for status in statuses}
 
 
-@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
+@each("kind", sorted(set(FailureKind) - {FailureKind.NOT_SENT}))
 def test_every_failure_is_temporary(kind: FailureKind) -> None:
     assert classify(Failure(kind, "")) == Judgement(Verdict.TEMPORARY)
 
@@ -53,7 +54,7 @@ def test_a_rule_replaces_the_plain_verdict_of_its_status_only(status: int, verdi
         assert classify(reply(other), rules).verdict is expected(other)
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@each("kind", FailureKind)
 def test_no_rule_changes_a_failure(kind: FailureKind) -> None:
     rules = {status: ResponseRule(verdict=Verdict.ACKNOWLEDGED, disable_webhook=True) for status in range(200, 1000)}
     assert classify(Failure(kind, ""), rules) == classify(Failure(kind, ""))
@@ -90,7 +91,7 @@ RETRY_AFTER = [
 ]
 
 
-@pytest.mark.parametrize(("text", "wait"), RETRY_AFTER, ids=[text[:40] or "empty" for text, _ in RETRY_AFTER])
+@each("text, wait", RETRY_AFTER)
 def test_retry_after_is_read_where_a_rule_honours_it(text: str, wait: timedelta | None) -> None:
     rules = {429: ResponseRule(verdict=Verdict.TEMPORARY, honour_retry_after=True)}
     assert classify(reply(429, ("retry-AFTER", text)), rules, now=NOW) == Judgement(Verdict.TEMPORARY, retry_after=wait)
@@ -165,18 +166,14 @@ def test_only_a_rule_acknowledges_what_is_no_2xx(outcome: Reply | Failure, rules
         assert judgement == Judgement(expected(outcome.status))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+@each("text", [
         *hostile_values.ALL.values(),
         "nan", "inf", "-inf", "1e9", "0x10", "１２３", "٣", "12 34", "120;120", "120, 60", "--1", "9" * 65_000,
         "Mon, " * 13_000, "1 " * 32_000, ":" * 65_000, "Fri, 01 Aug 2025 12:05:00 " + "9" * 5_000,
         "Fri, 01 Aug " + "9" * 5_000 + " 12:05:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT",
         "Mon, 01 Jan 0001 00:00:00 GMT",
         "Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359",
-    ],
-    ids=lambda text: ascii(text)[:40],
-)  # fmt: skip
+    ])  # fmt: skip
 def test_a_hostile_retry_after_never_moves_a_retry_beyond_the_cap(text: str) -> None:
     rules = {429: ResponseRule(verdict=Verdict.TEMPORARY, honour_retry_after=True)}
     judgement = classify(reply(429, ("Retry-After", text)), rules, now=NOW)

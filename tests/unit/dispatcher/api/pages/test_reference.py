@@ -4,10 +4,9 @@ import json
 import shlex
 from typing import Any
 
-import pytest
-
 from dispatcher.api.pages.reference import Operation, groups_of
 from tests.api_document import DOCUMENT
+from tests.each import each
 
 OPERATIONS = {operation.id: operation for group in groups_of(DOCUMENT) for operation in group.operations}
 
@@ -24,7 +23,7 @@ def test_all_operations_are_in_their_groups() -> None:
         assert {described(operation)["tags"][0] for operation in group.operations} == {group.name}
 
 
-@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+@each("operation", OPERATIONS.values())
 def test_a_call_is_a_line_for_a_shell_with_the_example_as_its_body(operation: Operation) -> None:
     words = shlex.split(operation.curl.replace("\\\n", " "))
     assert words[0] == "curl"

@@ -23,6 +23,7 @@ from dispatcher.webhooks.explanation.situation import (
 from dispatcher.webhooks.explanation.webhook import explain_webhook
 from dispatcher.webhooks.explanation.words import Sentence, plain, span
 from tests import hostile_values
+from tests.each import each
 from tests.hostile_values import steering
 from tests.unit.dispatcher.webhooks.explanation.situations import ID, NOW, delivery, record, webhook
 
@@ -73,7 +74,7 @@ def test_any_event_is_explained(one: EventSituation) -> None:
     check(explain_event(one, NOW))
 
 
-@pytest.mark.parametrize("name", hostile_values.ALL)
+@each("name", hostile_values.ALL)
 def test_foreign_text_is_short_on_one_line_and_steers_nothing(name: str) -> None:
     shown = plain(hostile_values.ALL[name])
     assert not steering(shown, allowed="\u200c\u200d")
