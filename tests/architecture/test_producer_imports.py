@@ -78,9 +78,6 @@ def test_each_distribution_declares_what_it_imports(graph: grimp.ImportGraph) ->
     assert not_brought(graph, ours(graph), engine) == {"aiosmtpd", "httpx", "pycurl", *others}
 
 
-LOADED = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"
-
-
 def run_python(code: str, cwd: Path) -> str:
     """Runs a script as a producer's program would: in its own folder, which comes first on the path."""
     script = cwd / "producer.py"
@@ -92,9 +89,16 @@ def run_python(code: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path: Path) -> None:
-    loaded = run_python(LOADED, tmp_path)
-    top = {name.partition(".")[0] for name in json.loads(loaded)}
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The modules that a producer has."""
+    code = "import json, sys; from dispatcher import enqueue; print(json.dumps(sorted(sys.modules)))"
+    names: list[str] = json.loads(run_python(code, tmp_path_factory.mktemp("producer")))
+    return names
+
+
+def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(loaded: list[str]) -> None:
+    top = {name.partition(".")[0] for name in loaded}
     assert "dispatcher" in top
     unwanted = {
         "workers",
@@ -112,10 +116,9 @@ def test_a_producer_loads_no_workers_no_web_edge_and_no_server_packages(tmp_path
     assert top & unwanted == set()
 
 
-def test_a_producer_loads_few_modules_of_ours(tmp_path: Path) -> None:
+def test_a_producer_loads_few_modules_of_ours(loaded: list[str]) -> None:
     """Each costs every backend its start; a new one here is a decision."""
-    loaded = run_python(LOADED, tmp_path)
-    of_ours = {name for name in json.loads(loaded) if name.partition(".")[0] == "dispatcher"}
+    of_ours = {name for name in loaded if name.partition(".")[0] == "dispatcher"}
     assert of_ours == {
         "dispatcher",
         "dispatcher.broker",
