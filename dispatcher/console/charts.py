@@ -5,12 +5,12 @@ The only place where markup is put together: everything in it is a number, or es
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-HEIGHT, TOP, FOOT, LEFT = 168, 14, 22, 40
+HEIGHT, TOP, FOOT, LEFT = 168, 14, 22, 48
 _TICKS = 4
 
 
@@ -30,7 +30,7 @@ class Bar:
 
 def bars(series: Sequence[Bar], says: str, *, width: int, labels: int, narrow: bool = False) -> Markup:
     """Stacked bars. `says` is for those who do not see them; so many `labels` stand below at most."""
-    area, grid = _axis(max((bar.total for bar in series), default=0), width)
+    area, grid = _axis(max((bar.total for bar in series), default=0), width, short)
     return _drawn([*grid, *_stacked(series, area), *_feet(series, width, labels)], says, width, narrow=narrow)
 
 
@@ -44,9 +44,9 @@ class Dots:
 
 
 def lines(series: Sequence[Dots], says: str, *, width: int, labels: int, narrow: bool = False) -> Markup:
-    """Lines, with gaps where there is no value. As `bars`."""
+    """Lines of times in milliseconds, with gaps where there is no value. As `bars`."""
     most = max((value for dots in series for value in dots.values.values() if value is not None), default=0)
-    area, grid = _axis(math.ceil(most), width)
+    area, grid = _axis(math.ceil(most), width, short_time)
     pitch = (width - LEFT) / max(len(series), 1)
     paths = []
     for kind in series[0].values if series else ():
@@ -70,8 +70,8 @@ def spark(series: Sequence[Bar], *, width: int = 96, height: int = 22) -> Markup
     )
 
 
-def _axis(most: int, width: int) -> "tuple[_Area, list[Markup]]":
-    """Where a chart stands that goes up to `most`, and its lines with their numbers."""
+def _axis(most: int, width: int, written: Callable[[int], str]) -> "tuple[_Area, list[Markup]]":
+    """Where a chart stands that goes up to `most`, and its lines with their values, so `written`."""
     step = nice_step(most)
     top = max(step * -(-most // step), step)
     floor, high = HEIGHT - FOOT, HEIGHT - FOOT - TOP
@@ -81,7 +81,7 @@ def _axis(most: int, width: int) -> "tuple[_Area, list[Markup]]":
         grid.append(
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{}</text>'
-            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), short(value))
+            ).format(LEFT, width, _px(y), _px(y), LEFT - 8, _px(y + 4), written(value))
         )
     return _Area(LEFT, width, floor, high, top), grid
 
@@ -145,6 +145,11 @@ def short(value: int) -> str:
         if value >= size:
             return f"{value / size:g}{unit}"
     return str(value)
+
+
+def short_time(ms: int) -> str:
+    """Milliseconds beside a line."""
+    return f"{ms / 1000:g} s" if ms >= 1000 else f"{ms} ms" if ms else "0"
 
 
 def _px(value: float) -> str:

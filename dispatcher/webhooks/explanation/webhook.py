@@ -11,7 +11,7 @@ from dispatcher.webhooks.explanation.situation import (
     WebhookRecord,
     WebhookSituation,
 )
-from dispatcher.webhooks.explanation.words import Code, Sentence, counted, moment, plain, quoted, say, span
+from dispatcher.webhooks.explanation.words import Code, Sentence, counted, exact_span, moment, plain, quoted, say, span
 
 TOKEN = "token"  # noqa: S105 - the failure kind
 
@@ -126,7 +126,7 @@ def _last_answer(record: WebhookRecord, now: datetime) -> Sentence:
     if answer is None:
         return say(Code.NEVER_CALLED, "No request to it is known.")
     how = came_back(answer.status, answer.failure, answer.failure_detail)
-    text = f"To its last request, at {moment(answer.at, now)}, {how}, after {answer.duration.total_seconds():.3f} s."
+    text = f"To its last request, at {moment(answer.at, now)}, {how}, after {exact_span(answer.duration)}."
     return say(
         Code.LAST_ANSWER,
         text,

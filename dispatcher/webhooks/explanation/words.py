@@ -170,6 +170,13 @@ def span(length: timedelta) -> str:
     return " ".join(parts)
 
 
+def exact_span(length: timedelta) -> str:
+    """A span of time as it was measured: below ten seconds in milliseconds."""
+    if abs(length) < timedelta(seconds=10):
+        return f"{round(length / timedelta(milliseconds=1)):,} ms"
+    return span(length)
+
+
 def counted(count: int, what: str, *, complete: bool = True) -> str:
     """A count of things; `what` in the plural form, which only loses its `s` or `ies`."""
     if count == 1 and complete:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dispatcher.console.charts import Bar, bars, nice_step, short, spark
+from dispatcher.console.charts import Bar, Dots, bars, lines, nice_step, short, spark
 
 SERIES = [Bar(f"{hour:02}:00", {"ok": 100 * hour, "wait": hour, "bad": hour % 2}) for hour in range(24)]
 
@@ -66,3 +66,8 @@ def test_there_are_few_lines_at_round_numbers(most: int, step: int) -> None:
 
 def test_large_numbers_are_short() -> None:
     assert [short(n) for n in (0, 999, 1000, 2500, 5 * 10**6, 10**10)] == ["0", "999", "1k", "2.5k", "5M", "10G"]
+
+
+def test_beside_the_lines_of_times_stand_their_units() -> None:
+    drawn = lines([Dots("12:00", {"most": most}) for most in (200.0, 1400.0)], "says", width=340, labels=4)
+    assert re.findall('text-anchor="end">([^<]*)<', drawn) == ["0", "500 ms", "1 s", "1.5 s"]

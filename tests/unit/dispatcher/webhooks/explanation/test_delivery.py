@@ -1,5 +1,6 @@
 """A delivery is explained in each state, by what holds it, with what comes next and what can be done."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from dispatcher.states import Reason, State
 from dispatcher.webhooks.explanation.delivery import explain_delivery
 from dispatcher.webhooks.explanation.situation import Before, DeliverySituation
-from dispatcher.webhooks.explanation.words import Sentence
+from dispatcher.webhooks.explanation.words import Sentence, exact_span
 from tests.unit.dispatcher.webhooks.explanation.situations import (
     DAY,
     MINUTE,
@@ -259,3 +260,10 @@ def test_why_its_schedule_is_over_is_told_apart() -> None:
     assert "the time of its whole schedule passed" in said(held)[0].text
     killed = delivery(State.DISCARDED, reason=Reason.RENDER_FAILED, deaths=7)
     assert "its handling was cut off 7 times" in said(killed)[0].text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0.0114, "11 ms"), (1.5, "1,500 ms"), (30, "30 s"), (90.4, "1 min 30 s")]
+)
+def test_an_answer_time_is_told_as_it_was_measured(seconds: float, written: str) -> None:
+    assert exact_span(timedelta(seconds=seconds)) == written
