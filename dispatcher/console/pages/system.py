@@ -54,7 +54,11 @@ def get_system(view: Reading) -> Response:
         version=__version__,
         overview=overview,
         groups=_groups(overview.processes),
-        checks=[Checked(check, worst(report[check.name]), report[check.name]) for check in _CHECKED],
+        checks=sorted(
+            (Checked(check, worst(report[check.name]), report[check.name]) for check in _CHECKED),
+            key=lambda one: list(Level).index(one.level),
+            reverse=True,  # what needs somebody comes first
+        ),
     )
 
 

@@ -182,6 +182,6 @@ def quarantine(webhooks: Sequence[tuple[str, str]], notices: Quarantined | None)
         )
     if notices:
         listed = f"`dispatcher notice list --quarantined --account {shlex.quote(notices.account)}`"
-        says = f"{notices.number:,} notices are put aside"
+        says = "1 notice is put aside" if notices.number == 1 else f"{notices.number:,} notices are put aside"
         found.append(warn(says, f"{listed}, then `dispatcher notice release ID`"))
     return found or [ok("nothing is quarantined")]
