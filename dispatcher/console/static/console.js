@@ -11,6 +11,9 @@ if (zone && !document.cookie.split("; ").includes(`tz=${zone}`)) {
   document.cookie = `tz=${zone}; path=/; max-age=31536000; ${where}`;
 }
 
+// On a phone the names of the pages do not all have room: the one that is open is in sight.
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // A link that signs in: what is behind the # reaches no server, so it is posted, and leaves the address.
 const enter = document.getElementById("enter");
 if (enter && location.hash.length > 1) {
