@@ -11,7 +11,8 @@ from playwright.sync_api import ConsoleMessage, Dialog, Locator, Page, Request, 
 
 from tests.integration.console.conftest import Browser
 
-TAGS = ("wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice")
+TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+COLOURS = ["color-contrast", "link-in-text-block"]
 
 
 class Look(NamedTuple):
@@ -22,9 +23,14 @@ class Look(NamedTuple):
 
 
 WIDE, SMALL = Look(1280, "light"), Look(390, "dark")
+LOOKS = [Look(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
+NARROWEST = Look(320, "dark")
 
 # Chromium tells of most of what a policy forbids in its console, but not of all.
 _TELL = "addEventListener('securitypolicyviolation', e => console.error('policy', e.violatedDirective, e.blockedURI))"
+_SIDEWAYS = (
+    "[document.documentElement, ...document.querySelectorAll('.scroll')].some(e => e.scrollWidth > e.clientWidth)"
+)
 _REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 
 
@@ -90,17 +96,23 @@ class Visitor:
         question.wait_for()
         return question
 
-    def violations(self) -> list[str]:
-        """What axe finds in the page: rules and elements."""
+    def looks(self, look: Look) -> None:
+        """From now on at the page in this way."""
+        self.page.set_viewport_size({"width": look.width, "height": 900})
+        self.page.emulate_media(color_scheme=look.theme)  # type: ignore[arg-type]
+
+    def violations(self, *, of_colours: bool = False) -> list[str]:
+        """What axe finds in the page: rules and elements. `of_colours`: by the rules alone that a theme can break."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(_axe())
-        given = {"runOnly": list(TAGS), "resultTypes": ["violations"]}
+        rules = {"type": "rule", "values": COLOURS} if of_colours else {"type": "tag", "values": TAGS}
+        given = {"runOnly": rules, "resultTypes": ["violations"]}
         found = self.page.evaluate("given => axe.run(document, given)", given)["violations"]
         return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
     def is_sideways(self) -> bool:
-        """Whether one has to scroll sideways to see all of the page."""
-        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+        """Whether one has to scroll sideways to see all of the page, or of a table in it."""
+        return bool(self.page.evaluate(_SIDEWAYS))
 
     def leave(self) -> None:
         self.context.close()
