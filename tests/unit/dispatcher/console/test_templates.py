@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from dispatcher.console.figures import KINDS, SHOWN_PERCENTS
 from dispatcher.console.static_files import static_files
 from tests.each import each
 
@@ -29,6 +30,14 @@ def test_the_search_finds_what_it_looks_for() -> None:
 def test_markup_is_made_of_parts_in_one_module_only() -> None:
     makers = [path.name for path in OURS if re.search(r"\bMarkup\b|render_template|from_string", path.read_text())]
     assert makers == ["charts.py"]
+
+
+def test_the_style_sheet_has_no_rule_for_what_no_page_has() -> None:
+    sheet = re.sub(r"/\*.*?\*/|{[^{}]*}", " ", (HERE / "static" / "console.css").read_text(), flags=re.DOTALL)
+    makers = [*TEMPLATES, HERE / "charts.py", HERE / "static" / "console.js"]
+    made = {f"s-{kind}" for kind in KINDS.values()} | {f"l-{line}" for line in SHOWN_PERCENTS.values()}
+    made.update(word for path in makers for word in re.findall(r"[\w-]+", path.read_text()))
+    assert set(re.findall(r"\.([a-z][\w-]*)", sheet)) - made == set()
 
 
 def test_what_others_wrote_is_here_unchanged() -> None:
