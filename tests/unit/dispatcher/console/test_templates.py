@@ -32,6 +32,12 @@ def test_markup_is_made_of_parts_in_one_module_only() -> None:
     assert makers == ["charts.py"]
 
 
+def test_each_button_that_says_copy_does() -> None:
+    buttons = re.findall(r'<button class="[^"]*copy[^>]*>', "".join(path.read_text() for path in TEMPLATES))
+    assert len(buttons) > 5
+    assert [button for button in buttons if " data-copy" not in button] == []
+
+
 def test_the_style_sheet_has_no_rule_for_what_no_page_has() -> None:
     sheet = re.sub(r"/\*.*?\*/|{[^{}]*}", " ", (HERE / "static" / "console.css").read_text(), flags=re.DOTALL)
     makers = [*TEMPLATES, HERE / "charts.py", HERE / "static" / "console.js"]
