@@ -97,7 +97,7 @@ def test_what_is_quarantined_is_named_with_the_command(settings: Settings, datab
     first, second = found_by("quarantine", settings)
     assert (first.level, first.where, "is put aside: odd" in first.says) == ("warn", str(webhook.id), True)
     assert f"`dispatcher webhook release {webhook.id}`" in first.advice
-    assert (second.level, "1 notices" in second.says) == ("warn", True)
+    assert (second.level, "1 notice is" in second.says) == ("warn", True)
     assert "`dispatcher notice list --quarantined --account acme`" in second.advice
 
 
