@@ -18,7 +18,7 @@ from tests.acceptance.test_workers import eventually, states
 from tests.behaviours import Answer
 from tests.browser.conftest import Visit
 from tests.browser.visitor import SMALL, WIDE
-from tests.factories import RECEIVED, change, deliveries, make_webhook
+from tests.factories import RECEIVED, change, deliveries, make_webhook, rows
 from tests.integration.console.conftest import People
 from tests.receiver import Receiver
 from tests.requests_made import Made, monday, record
@@ -70,6 +70,7 @@ def event(people: People, database: Engine, settings: Settings, receiver: Receiv
     message = {"id": "4023457654", "from": "27001234567", "to": "1543", "body": "Yes"}
     enqueue(RECEIVED, message, account="acme", subject="4023457654")
     eventually(lambda: sorted(states(database)) == ["delivered", "waiting"], engine)
+    eventually(lambda: bool(rows(database, "SELECT id FROM dispatcher.processes WHERE kind = 'api'")), engine)
     change(database, "UPDATE dispatcher.circuit_breakers SET failing_since = now() - interval '3 hours'")
     there = {"here": receiver.origin, "there": "https://hooks.acme.example"}
     change(database, "UPDATE dispatcher.webhooks SET url_masked = replace(url_masked, :here, :there)", **there)

@@ -36,6 +36,7 @@ from dispatcher.settings import Settings
 from tests.factories import TESTER, deliver_all, make_account, make_webhook, rows
 from tests.installations import installation_for
 from tests.integration.api.conftest import Running, make_key, operator, restarted, running, server
+from tests.integration.workers.parked import until
 from tests.receiver import Receiver
 
 __all__ = ["make_key", "operator", "restarted", "running", "server"]
@@ -158,6 +159,8 @@ def things_of(database: Engine, settings: Settings, receiver: Receiver, *account
     for account in accounts:
         enqueue("message.sent", {"body": f"for {account}"}, account=account, subject=f"subject-{account}")
     deliver_all(settings)
+    # Where an engine runs, its loops have taken some of them, and record the answers when they come.
+    until(lambda: len(rows(database, "SELECT id FROM dispatcher.notices")) >= len(accounts))
     return [_things(database, account, webhook.id) for account, webhook in webhooks.items()]
 
 
