@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dispatcher.api import accounts, audit, health, installation, limits, openapi, portal, series, usage
@@ -157,7 +157,9 @@ def create_app(installation: Installation | None = None) -> FastAPI:
         mounted = dialect()
         mounted.state.serving, mounted.state.prefix = serving, prefix
         app.router.routes.append(_mounted(prefix, mounted))
-    app.router.routes += [_mounted(f"/{kind}", Face(kind, serving, give_back)) for kind in Kind]
+    for kind in Kind:
+        face = Face(kind, serving, give_back)
+        app.router.routes += [Route(f"/{kind}", face.lead_in), _mounted(f"/{kind}", face)]
     return app
 
 

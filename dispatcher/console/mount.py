@@ -1,10 +1,12 @@
 """Where console and portal are in the API: at their paths, and nowhere while they are switched off. The first request
 loads them, so an API without them has nothing of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, HTTPStatus
 from threading import Lock
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dispatcher.console.kinds import Kind
@@ -20,9 +22,17 @@ class Face:
         self._lock = Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._demand_on()
+        await self.app(scope, receive, send)
+
+    def lead_in(self, request: Request) -> RedirectResponse:
+        """Its address without the slash at the end, as people type it: leads to its start."""
+        self._demand_on()
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/{self._kind}/", HTTPStatus.SEE_OTHER)
+
+    def _demand_on(self) -> None:
         if self._serving.installation.settings.console == "off":
             raise HTTPException(404)
-        await self.app(scope, receive, send)
 
     @property
     def app(self) -> ASGIApp:

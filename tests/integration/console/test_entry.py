@@ -258,6 +258,13 @@ def test_it_is_nowhere_while_it_is_switched_off(
         for path in ("/login", "/webhooks", "/enter", "/static/console.css", ""):
             answer = people.stranger(kind).get(path)
             assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+        assert requests.get(f"{people.origin}/{kind}", allow_redirects=False, timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_address_as_people_type_it_leads_in(people: People, kind: Kind) -> None:
+    answer = requests.get(f"{people.origin}/{kind}", allow_redirects=False, timeout=10)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/{kind}/")
 
 
 def test_who_comes_from_another_site_is_led_on_to_the_page_with_its_query(people: People) -> None:
