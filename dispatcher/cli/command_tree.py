@@ -167,7 +167,7 @@ PANELS: Mapping[str, Words] = {
         ),
         "retention": Leaf("retention", "Remove now what is older than it is to be kept."),
         "erase": Leaf("erase", "Erase messages for good, with what was answered to them."),
-        "console-link": Leaf("portal", "Make a link that logs you in to the console, once."),
+        "console-link": Leaf("portal", "Make a link that signs you in to the console, once."),
         "audit-log": Leaf("audit", "List who changed what, newest first."),
         "openapi": Leaf("admin", "Print the HTTP API's OpenAPI document."),
     },

@@ -23,7 +23,7 @@ def engine(
 ) -> None:
     """Show the addresses of the engine that `up` runs.
 
-    The HTTP API, Flower and its user on this machine, and the folder of the data.
+    The HTTP API, the console, Flower and its user on this machine, and the folder of the data.
     """
     directory = default_data_dir().absolute()
     lines = published(directory)
@@ -36,8 +36,10 @@ def engine(
     if flower_password:
         print_line(lines[FLOWER_PASSWORD])
         return
+    console = lines.get(environment_name("console"))
     found = {
         "api": lines[API_ADDRESS],
+        "console": f"{lines[environment_name('console_url')]}/console" if console == "on" else None,
         "flower": lines[FLOWER_ADDRESS],
         "flower_user": FLOWER_USER,
         "data": str(directory),

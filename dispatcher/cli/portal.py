@@ -39,7 +39,7 @@ def portal_link(
         str | None, typer.Option(metavar="ORIGIN", help="Origin of the page that frames it")
     ] = None,
     return_url: Annotated[str | None, typer.Option(metavar="URL", help="Where the portal leads back to")] = None,
-    path: Annotated[str, typer.Option(metavar="PATH", help="The page that the session begins with")] = "",
+    path: Annotated[str, typer.Option(metavar="PATH", help="The first page", show_default="the overview")] = "",
     json: AsJson = False,
 ) -> None:
     """Make a link that lets a customer into the portal, once.
@@ -80,7 +80,7 @@ def console_link(
     scope: Annotated[Literal["operator", "observe"], typer.Option(help="What its session may do")] = "operator",
     json: AsJson = False,
 ) -> None:
-    """Make a link that logs you in to the console, once.
+    """Make a link that signs you in to the console, once.
 
     It can be used within five minutes. Whoever has it is let in.
     """

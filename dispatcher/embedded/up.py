@@ -259,14 +259,20 @@ def _python(
     return Child(name, argv, environment, ready, cwd=directory.path)
 
 
+LOGINS = {
+    "Sign in": "to the console: `dispatcher console-link` prints a link",
+    "Password": f"of Flower's user {FLOWER_USER}: `dispatcher engine --flower-password`",
+}
+
+
 def about(engine: RunningEngine, plan: Plan) -> dict[str, str]:
-    """What people need to know about a running engine: addresses, login and files, by name."""
+    """What people need to know about a running engine: addresses, how to sign in, and files, by name."""
     directory = engine.directory.path
     return {
         "API": engine.api_address,
         "Console": f"{engine.settings.console_url}/console" if engine.settings.console == "on" else "switched off",
         "Flower": engine.flower_address,
-        "Login": f"user {FLOWER_USER}; `dispatcher engine --flower-password` prints the password",
+        **LOGINS,
         "Data": f"{directory}{'  (temporary: deleted at the end)' if plan.temporary else ''}",
         "Log": str(directory / LOG_FILE),
     }

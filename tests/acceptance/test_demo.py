@@ -44,7 +44,7 @@ def test_the_demo_ends_with_every_outcome_that_the_rules_demand(tmp_path: Path) 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "Time is scaled" in demo.stdout
     assert "http://127.0.0.1:" not in demo.stdout.partition("Results")[0]  # addresses that end with the engine
-    assert "./run.sh demo --stay" in demo.stdout.splitlines()[-3]
+    assert re.search("./run.sh demo --stay .* console", demo.stdout.splitlines()[-3])
     assert "./run.sh up --dev" in demo.stdout.splitlines()[-2]
     assert "Every outcome is what the delivery rules require." in demo.stdout
     results = demo.stdout.partition("Results")[2]

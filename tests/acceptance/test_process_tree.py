@@ -290,7 +290,9 @@ def test_at_a_terminal_it_is_one_calm_screen_and_the_lines_are_in_a_file_that_it
     for shown in (
         "  Ready       postgres, valkey, ",
         f"  API         http://127.0.0.1:{lives.api_port}",
-        "  Login       user dispatcher; `dispatcher engine --flower-password` prints the password",
+        f"  Console     http://127.0.0.1:{lives.api_port}/console",
+        "  Sign in     to the console: `dispatcher console-link` prints a link",
+        "  Password    of Flower's user dispatcher: `dispatcher engine --flower-password`",
         f"  Log         {lives.log}",
         "  Events      2",
         "  Deliveries  2 delivered",

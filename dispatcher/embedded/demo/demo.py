@@ -20,7 +20,7 @@ from dispatcher.embedded.data_dir import FLOWER_USER
 from dispatcher.embedded.demo.receivers import BEHAVIOURS, MailCatcher, Receiver
 from dispatcher.embedded.process_tree import StopRequested
 from dispatcher.embedded.servers.ports import LOOPBACK
-from dispatcher.embedded.up import Plan, RunningEngine, about, running_engine, shell_with, sign_in
+from dispatcher.embedded.up import LOGINS, Plan, RunningEngine, about, running_engine, shell_with, sign_in
 from dispatcher.errors import DispatcherError
 from dispatcher.events.enqueue import enqueue_many
 from dispatcher.events.event import Accepted, Event
@@ -86,7 +86,7 @@ EXPECTED = {
 
 _NEXT = """
 Next:
-  ./run.sh demo --stay   the same, but the engine keeps running: look at it in Flower
+  ./run.sh demo --stay   the same, but it keeps running, with a link into its console
   ./run.sh up --dev      an engine that keeps its data; with the five commands of
                          README.md you see callbacks in your own terminal"""
 
@@ -128,7 +128,8 @@ def run_demo(*, stay: bool = False) -> int:
 def _print_stay(console: Console, engine: RunningEngine, plan: Plan) -> None:
     console.print("\nThe engine keeps running for you to look at. Ctrl-C stops it.\n")
     rows = about(engine, plan)
-    del rows["Login"]  # below, where a shell knows the command
+    for name in LOGINS:  # below, where a shell knows the commands
+        del rows[name]
     for name, value in rows.items():
         console.print(f"  {name:<8}{value}", soft_wrap=True)
     console.print(f"\n{sign_in(engine)}", markup=False, soft_wrap=True)
@@ -137,6 +138,7 @@ def _print_stay(console: Console, engine: RunningEngine, plan: Plan) -> None:
     console.print("\nand in it, for example:\n")
     for command, what in (
         ("dispatcher delivery list --account demo", "the demo's deliveries"),
+        ("dispatcher console-link", "another link into the console"),
         ("dispatcher engine --flower-password", f"Flower's password (user {FLOWER_USER})"),
     ):
         console.print(f"  {command:<39}  {what}", soft_wrap=True)

@@ -83,6 +83,7 @@ def test_each_option_has_a_line_and_what_can_be_chosen_two(words: tuple[str, ...
         assert option.help, option.name
         name = max(option.opts, key=len)
         at = next(number for number, line in enumerate(lines) if line.startswith("  -") and _names(line, name))
+        assert not lines[at].endswith(" default"), lines[at]  # a default that is shown as nothing
         more = list(takewhile(lambda line: line.startswith("   "), lines[at + 1 :]))
         assert len(more) <= (1 if choices_of(option) else 0), lines[at : at + 3]
 
