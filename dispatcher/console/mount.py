@@ -1,7 +1,8 @@
 """Where console and portal are in the API: at their paths, and nowhere while they are switched off. The first request
 loads them, so an API without them has nothing of them."""
 
-from collections.abc import Callable, HTTPStatus
+from collections.abc import Callable
+from http import HTTPStatus
 from threading import Lock
 
 from starlette.exceptions import HTTPException

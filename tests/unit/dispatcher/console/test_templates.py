@@ -62,6 +62,12 @@ def test_scripts_and_styles_load_nothing_and_evaluate_nothing() -> None:
     assert re.findall(r"@import|url\(|https?://", (HERE / "static" / "console.css").read_text()) == []
 
 
+def test_only_fields_hide_what_is_in_them_so_what_is_shown_once_is_shown() -> None:
+    style = (HERE / "static" / "console.css").read_text()
+    hidden = re.findall(r"^(.*) { -webkit-text-security", style, re.MULTILINE)
+    assert [selector.partition(":")[0] for selector in hidden] == ["input"]
+
+
 def test_a_static_file_has_the_hash_of_its_content_in_its_name() -> None:
     for name, file in static_files().items():
         stem, _, ending = name.rpartition(".")
