@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dispatcher.db.models import Webhook
+from dispatcher.db.models import CircuitBreaker, Webhook
 
 
 def named(session: Session, name: str, account: UUID | None) -> Sequence[Webhook]:
@@ -20,3 +20,12 @@ def some(session: Session, identifiers: Iterable[UUID]) -> dict[UUID, Webhook]:
     """Those of these webhooks that are not deleted, by id, whosever they are."""
     wanted = Webhook.id.in_(list(identifiers)), Webhook.deleted_at.is_(None)
     return {webhook.id: webhook for webhook in session.scalars(select(Webhook).where(*wanted))}
+
+
+def failing_now(session: Session, account: UUID, *, limit: int) -> Sequence[UUID]:
+    """The ids of an account's webhooks whose last request failed: those with an open circuit first, then those that
+    failed most often in a row."""
+    wanted = Webhook.account_id == account, Webhook.deleted_at.is_(None)
+    found = select(Webhook.id).join(CircuitBreaker, CircuitBreaker.webhook_id == Webhook.id).where(*wanted)
+    order = CircuitBreaker.opened_at.is_(None), CircuitBreaker.failures.desc(), Webhook.id
+    return session.scalars(found.order_by(*order).limit(limit)).all()

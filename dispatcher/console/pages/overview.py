@@ -13,13 +13,15 @@ from dispatcher.console.frame import Pages, Reading, Session
 from dispatcher.console.looks import looks_of
 from dispatcher.console.pages.webhooks import state_of
 from dispatcher.console.view import View
-from dispatcher.webhooks.finding import some
+from dispatcher.webhooks.finding import failing_now, some
 from dispatcher.webhooks.pulses.outcomes import ALL
 from dispatcher.webhooks.pulses.reading import bars, failing, series
 from dispatcher.webhooks.pulses.recent import recent_of
 from dispatcher.webhooks.pulses.series import Bar, Failing, Series
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.store import Webhooks
+
+BROKEN = 5  # webhooks that are shown because they fail now, however few requests they get
 
 pages = Pages()
 
@@ -54,10 +56,16 @@ def _overview(view: View, span: Span) -> Response:
         with view.transaction() as session:
             return failing(session, recent, now, account=account, exact=view.is_console)
 
+    def read_broken() -> Sequence[UUID]:
+        if overview is not None:
+            put_aside = [UUID(identifier) for identifier, _ in overview.quarantined_webhooks[:BROKEN]]
+            return [*(one.webhook_id for one in overview.failing), *put_aside]
+        with view.transaction() as session:
+            return failing_now(session, account, limit=BROKEN) if account is not None else []
+
     found = looks.fresh((account, span), read_series)
     fail = looks.fresh(("failing", account), read_failing)
-    broken = [one.webhook_id for one in overview.failing] if overview is not None else []
-    broken += [UUID(identifier) for identifier, _ in overview.quarantined_webhooks[:5]] if overview is not None else []
+    broken = looks.fresh(("broken", account), read_broken)
     with view.transaction() as session:
         return view.page(
             "overview.html",

@@ -61,6 +61,31 @@ def test_the_portal_shows_the_accounts_own_and_no_word_of_the_installation(peopl
     assert "process" not in said
 
 
+def test_the_portal_shows_webhooks_that_are_down_however_few_requests_they_get(
+    people: People, database: Engine, settings: Settings
+) -> None:
+    down = make_webhook(database, settings, account="acme", name="down", url="http://127.0.0.1:9/down")
+    other = make_webhook(database, settings, account="globex", name="of-globex", url="http://127.0.0.1:9/other")
+    opened = "INSERT INTO dispatcher.circuit_breakers VALUES (:id, 9, now(), now(), 1, now())"
+    for webhook in (down, other):
+        change(database, opened, id=webhook.id)
+    said = words(people.customer("acme").get("/overview").text)
+    assert re.search(r"down http://127.0.0.1:9/down Circuit open", said)
+    assert "of-globex" not in said
+
+
+def test_when_an_account_was_suspended_is_not_when_its_webhook_began_to_fail(
+    people: People, database: Engine, settings: Settings, busy: None
+) -> None:
+    webhook = looks_up(database, "refusing")
+    failing = "INSERT INTO dispatcher.circuit_breakers (webhook_id, failures, failing_since) VALUES (:id, 9, now())"
+    change(database, failing, id=webhook)
+    operator = people.operator()
+    assert re.search(r"refusing acme \S+ Failing since", words(operator.get("/overview").text))
+    change(database, "UPDATE dispatcher.accounts SET suspended_at = now() WHERE name = 'acme'")
+    assert re.search(r"refusing acme \S+ Account suspended (?!since)", words(operator.get("/overview").text))
+
+
 def test_a_webhook_shows_its_outcomes_and_answer_times(people: People, busy: None, database: Engine) -> None:
     identifier = looks_up(database, "refusing")
     said = words(people.operator().get(f"/webhooks/{identifier}?span=1h").text)
