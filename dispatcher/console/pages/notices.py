@@ -57,7 +57,7 @@ def get_notices(
 ) -> Response:
     filters = {"account": account, "webhook": webhook, "kind": kind, "state": state}
     given: dict[str, Any] = {"filters": filters, "kinds": list(NoticeKind), "cursor": cursor}
-    given |= {"lines": [], "contacts": [], "accounts": []}
+    given |= {"lines": [], "contacts": [], "accounts": [], "are_mailed": bool(view.installation.settings.smtp_host)}
     with view.transaction() as session:
         named = view.caller.account or account
         if not named:

@@ -10,6 +10,7 @@ from dispatcher import enqueue
 from dispatcher.accounts.api_keys import Scope
 from dispatcher.settings import Settings
 from tests.factories import deliver_all, make_webhook, rows
+from tests.integration.api.conftest import Restarted
 from tests.integration.console.conftest import People
 from tests.integration.console.test_webhook_pages import said
 from tests.receiver import Receiver
@@ -32,7 +33,11 @@ def change(database: Engine, notice: UUID, assignments: str) -> None:
         connection.exec_driver_sql(f"UPDATE dispatcher.notices SET {assignments} WHERE id = '{notice}'")
 
 
-def test_each_state_of_a_mail_is_said(people: People, database: Engine, notice: UUID) -> None:
+def test_each_state_of_a_mail_is_said(
+    people: People, database: Engine, notice: UUID, monkeypatch: pytest.MonkeyPatch, restarted: Restarted
+) -> None:
+    monkeypatch.setenv("DISPATCHER_SMTP_HOST", "mail.test")
+    restarted()
     customer = people.customer("acme")
     pending = said(customer.get("/notices").text)
     assert re.search(r"refusing 401 a message was discarded seen at \S+ ops@acme.test Confirmed none sent yet", pending)
@@ -45,6 +50,13 @@ def test_each_state_of_a_mail_is_said(people: People, database: Engine, notice: 
     assert re.search(r"3 sent the last at \S+ seen 1,200 more times quiet until (\S+ ){3}", page)
     change(database, notice, "last_sent_at = now() - interval '2 days'")
     assert "when it is seen again" in said(customer.get("/notices").text)
+
+
+def test_without_a_mail_server_no_mail_is_promised(people: People, notice: UUID) -> None:
+    for browser, word in ((people.operator(), "DISPATCHER_SMTP_HOST"), (people.customer("acme"), "at the moment")):
+        page = said(browser.get("/notices?account=acme").text)
+        assert re.search(rf"Nothing is mailed.*{word}", page)
+        assert "a mail at" not in page
 
 
 def test_a_name_that_does_not_exist_is_told_to_operators_alone(people: People, database: Engine, notice: UUID) -> None:
