@@ -164,6 +164,8 @@ def test_the_audit_log_is_filtered_and_exported(people: People, database: Engine
 
     page = operator.get("/audit?account=acme&actor=console&action=key.created")
     assert all(part in page.text for part in (str(made.target_id), str(made.request_id), "127.0.0.1", "backend"))
+    assert f"target={made.session_id}" in page.text
+    assert "session.begun" in told(operator.get(f"/audit?target={made.session_id}")), "whose change it was"
     assert "No entry fits" in told(operator.get(f"/audit?target={made.request_id}"))
     for wrong, field in (("target=x", "target"), ("account=nobody", "account"), ("since=never", "since")):
         refused = operator.get(f"/audit?{wrong}")
