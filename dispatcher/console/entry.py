@@ -92,8 +92,9 @@ def get_ended(request: Request, rendering: Rendered) -> Response:
 
 
 @by_key.get("/prove")
-def get_prove(request: Request, _: SignedIn, rendering: Rendered, next: str = "") -> Response:  # noqa: A002
-    return rendering.answer(request, "prove.html", {"back": safe_path(next), "wrong": False})
+def get_prove(request: Request, signed_in: SignedIn, rendering: Rendered, next: str = "") -> Response:  # noqa: A002
+    values = {"back": safe_path(next), "wrong": False, "has_key": signed_in.key_id is not None}
+    return rendering.answer(request, "prove.html", values)
 
 
 @by_key.post("/prove", dependencies=[ENTERING])
@@ -108,7 +109,7 @@ def post_prove(
 ) -> Response:
     back = safe_path(form["next"])
     if caller is None or not _proves(caller, signed_in):
-        values = {"back": back, "wrong": True}
+        values = {"back": back, "wrong": True, "has_key": signed_in.key_id is not None}
         return rendering.answer(request, "prove.html", values, status=HTTPStatus.UNAUTHORIZED)
     with installation.transaction() as session:
         prove(session, signed_in.id, installation.clock())

@@ -289,6 +289,9 @@ def test_who_may_not_see_secrets_or_change_anything_is_offered_neither(people: P
     assert "/secrets" not in manager.get(f"/webhooks/{hook}").text
     assert manager.get(f"/webhooks/{hook}/secrets").status_code == 403
     assert manager.post(f"/webhooks/{hook}/secrets").status_code == 403
+    for path in (f"/webhooks/{hook}?done=made", f"/webhooks/{hook}/rotate", "/help"):
+        for browser, may in ((manager, False), (people.customer("acme"), True)):
+            assert ("ask those who gave you access" in said(browser.get(path).text).lower()) is not may, (path, may)
     done = manager.post(f"/webhooks/{hook}/rotate", {"overlap_seconds": "60", "kind": "hmac"})
     assert done.headers["Location"] == f"/portal/webhooks/{hook}?done=rotated"
     for browser in (people.operator(Scope.OBSERVE), people.customer("acme", "read")):
