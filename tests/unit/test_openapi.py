@@ -325,7 +325,7 @@ def unbounded(schema: dict[str, Any], place: str) -> Iterator[str]:
     for name, member in schema.get("properties", {}).items():
         yield from unbounded(member, f"{place}.{name}")
     inner = [schema.get("items"), schema.get("additionalProperties"), *schema.get("prefixItems", ())]
-    for one in [each for each in inner if isinstance(each, dict)]:
+    for one in [found for found in inner if isinstance(found, dict)]:
         yield from unbounded(one, f"{place}[]")
     for one in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
         yield from unbounded({**schema, "anyOf": (), "oneOf": (), **one}, place)
