@@ -16,6 +16,7 @@ from dispatcher.db.retention.kinds import Kind
 from dispatcher.errors import WrongSettings
 from dispatcher.settings import Settings, environment_name, read_settings
 from dispatcher.settings.wording import example_of
+from tests.each import each
 from tests.forked import run
 
 HIDDEN = "hunter2-7Kq"  # a secret: part of many wrong values, and of no error
@@ -281,12 +282,11 @@ def test_the_tables_are_large_enough_to_tell_something() -> None:
     }
 
 
-@pytest.mark.parametrize(("variable", "value"), pairs(WRONG), ids=lambda text: ascii(text)[:40])
-def test_a_wrong_value_is_told_by_its_variable_with_a_right_one_and_without_a_secret(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
-    monkeypatch.setenv(variable, value)
-    (line,) = refused().lines
+@each("variable, value", pairs(WRONG))
+def test_a_wrong_value_is_told_by_its_variable_with_a_right_one_and_without_a_secret(variable: str, value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable, value)
+        (line,) = refused().lines
     assert re.match(rf"{variable} (must|can|cannot|has|names|is) [^\n]+", line)
     assert "right is, for example, " in line
     assert HIDDEN not in line
@@ -295,10 +295,11 @@ def test_a_wrong_value_is_told_by_its_variable_with_a_right_one_and_without_a_se
     assert "://" not in value or value not in line
 
 
-@pytest.mark.parametrize(("variable", "value"), pairs(RIGHT), ids=lambda text: ascii(text)[:40])
-def test_a_right_value_that_looks_odd_is_taken(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    monkeypatch.setenv(variable, value)
-    read_settings()
+@each("variable, value", pairs(RIGHT))
+def test_a_right_value_that_looks_odd_is_taken(variable: str, value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable, value)
+        read_settings()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
