@@ -70,7 +70,7 @@ def test_an_account_is_made_found_by_its_name_and_shown_with_its_limits(people: 
     assert "No account has this name" in told(operator.get("/accounts?account=nobody"))
     page = told(operator.get(path))
     assert "Webhooks 0 of 1,000" in page
-    assert "Requests in flight 0 no limit" in page
+    assert "Requests in flight 0 · no limit" in page
     assert "It has no key" in page
 
 
