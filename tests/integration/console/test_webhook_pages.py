@@ -286,6 +286,9 @@ def test_what_shows_secrets_or_cannot_be_taken_back_asks_for_the_key_or_the_name
 
 def test_who_may_not_see_secrets_or_change_anything_is_offered_neither(people: People, hook: UUID) -> None:
     manager = people.customer("acme", "read", "manage")
+    who_changed_it = f"/audit?target={hook}"
+    assert who_changed_it in people.operator(Scope.OBSERVE).get(f"/webhooks/{hook}").text
+    assert who_changed_it not in manager.get(f"/webhooks/{hook}").text
     assert "/secrets" not in manager.get(f"/webhooks/{hook}").text
     assert manager.get(f"/webhooks/{hook}/secrets").status_code == 403
     assert manager.post(f"/webhooks/{hook}/secrets").status_code == 403
