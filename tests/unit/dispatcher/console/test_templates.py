@@ -22,6 +22,11 @@ def test_a_template_has_nothing_that_makes_foreign_text_markup(template: Path) -
     assert FORBIDDEN.findall(template.read_text()) == []
 
 
+def test_the_way_back_is_left_of_what_a_form_does_everywhere() -> None:
+    wrong = re.compile(r"<button class=\"button first\".*>{% trans %}Back")
+    assert [path.name for path in TEMPLATES if wrong.search(path.read_text())] == []
+
+
 def test_the_search_finds_what_it_looks_for() -> None:
     for bad in ("{{ x|safe }}", '<p style="x">', '<b onclick="x">', "<script>x</script>", '<a href="https://x">'):
         assert FORBIDDEN.search(bad), bad
