@@ -51,7 +51,6 @@ _WAITING = text(f"state = '{State.WAITING}'")
 _DISCARDED = text(f"state = '{State.DISCARDED}'")
 _UNSUCCESSFUL = text(f"state IN ('{State.DISCARDED}', '{State.CANCELLED}')")
 
-
 ERASED = 1  # codec of an event that was erased: it has neither data nor subject any more
 
 
