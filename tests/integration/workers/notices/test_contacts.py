@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from dispatcher.accounts.actor import ApiKey, Call, Contact, Dialect
+from dispatcher.accounts.actor import ApiKey, Call, Contact, Dialect, told
 from dispatcher.accounts.mail_links import Purpose
 from dispatcher.accounts.recipients import confirm, unsubscribe
 from dispatcher.db.models import Webhook
@@ -231,7 +231,7 @@ def test_a_contact_that_an_operator_enters_counts_as_confirmed(
     send_due(database, mailer)
     assert mail_server.messages[0].parsed["Subject"] == "Message retrying: Orders"
     (recipient,) = rows(database, "SELECT * FROM dispatcher.recipients")
-    assert recipient.confirmed_by == str(by)
+    assert recipient.confirmed_by == told(by)
 
 
 @pytest.mark.parametrize("by", [CUSTOMER, Dialect("sinch", UUID(int=1), CALL)])
