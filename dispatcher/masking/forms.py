@@ -22,6 +22,7 @@ MOST_BYTES = 6  # that a character of a form takes in a text: `\u002B`
 MOST = 50  # places: more take too long to work out
 MOST_WORK = 2_000_000  # bytes of text times what is sought in them
 SOUGHT = 32  # bytes of a form, its first
+READ = 7 * SOUGHT  # characters of a value: in percent-encoding six can stand for one byte, of Latin-1
 _LEVELS = 4  # how many forms, one inside another, are decoded
 _PAIR = 12  # characters of an escape of two halves
 _LEAST_CODED = 6  # characters of Base64 or hexadecimal: shorter ones occur by chance
@@ -37,27 +38,61 @@ _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 class Form(NamedTuple):
     """A value in one of its forms: the first bytes, which are sought; how many it has, and by what all of them are
-    recognised in this process."""
+    recognised in this process. Without that (None) it can have somewhat fewer."""
 
     begin: bytes
     length: int
-    mark: int
+    mark: int | None
 
     @classmethod
     def of(cls, whole: bytes) -> Self:
         return cls(whole[:SOUGHT], len(whole), hash(whole))
 
+    @classmethod
+    def begun(cls, part: bytes, more: int) -> Self:
+        """Of a value that begins so and has so many bytes more."""
+        return cls(part[:SOUGHT], len(part) + more, None) if more else cls.of(part)
+
     def end_in(self, text: bytes, begin: int) -> int:
         """Where it ends in a text that has its first bytes there. If only these are there, they are hidden."""
         end = begin + self.length
+        if self.mark is None:
+            return min(end, len(text))
         if self.length <= SOUGHT or hash(text[begin:end]) == self.mark:
             return end
         return begin + SOUGHT if end <= len(text) else len(text)
 
 
+class Part(NamedTuple):
+    """The beginning of a value, from which the first bytes of all its forms are made, and how many bytes follow it. So
+    a long value costs no more than a short one."""
+
+    text: str
+    more: int
+
+    @classmethod
+    def of(cls, value: str) -> Self:
+        return cls(value[:READ], len(value[READ:].encode(errors="surrogatepass")))
+
+    def forms(self) -> Iterator[Form]:
+        """What to seek for the value. A plus sign may stand for a space. What is not UTF-8 is taken for Latin-1, with
+        escapes for what is not in it."""
+        more = self.more
+        for plain in {self.text.encode(errors="surrogatepass"), _in_latin(self.text)}:
+            yield Form.begun(plain, more)
+            if b" " in plain:
+                yield Form.begun(plain.replace(b" ", b"+"), more)
+            digits = plain.hex()
+            for written in {digits, digits.upper()}:
+                yield Form.begun(written.encode(), 2 * more)
+            for coded in {*_in_base64(plain)}:
+                if len(coded) >= _LEAST_CODED:
+                    yield Form.begun(coded, (4 * more + 2) // 3)
+
+
 def forms(values: Iterable[str], least: int) -> frozenset[Form]:
     """What to seek for these values; those of fewer than `least` characters are left out."""
-    return frozenset(Form.of(form) for value in values if len(value) >= least for form in _forms(value))
+    return frozenset(form for value in values if len(value) >= least for form in Part.of(value).forms())
 
 
 def found(text: bytes, sought: Collection[Form]) -> list[tuple[int, int]]:
@@ -82,17 +117,6 @@ def found(text: bytes, sought: Collection[Form]) -> list[tuple[int, int]]:
         if text == before:
             break
     return _merged(hits) if len(hits) <= MOST else [(0, whole)]
-
-
-def _forms(value: str) -> Iterator[bytes]:
-    """A plus sign may stand for a space. What is not UTF-8 is taken for Latin-1, with escapes for what is not in it."""
-    for plain in {value.encode(errors="surrogatepass"), _in_latin(value)}:
-        yield plain
-        if b" " in plain:
-            yield plain.replace(b" ", b"+")
-        for coded in (plain.hex().encode(), plain.hex().upper().encode(), *_in_base64(plain)):
-            if len(coded) >= _LEAST_CODED:
-                yield coded
 
 
 def _in_latin(value: str) -> bytes:

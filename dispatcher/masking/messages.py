@@ -18,7 +18,6 @@ from dispatcher.masking.urls import MASK
 
 MIN_CHARACTERS = 4  # characters: shorter values occur in many texts by chance
 MOST_VALUES = 500  # of a message: each is sought in some thirty forms
-MOST_SOUGHT = 50_000  # characters of all of them: each form is made of the whole value
 
 Names: TypeAlias = frozenset[str]
 
@@ -63,7 +62,7 @@ def hidden_in(message: bytes | None, names: Names) -> Hidden:
     """What is hidden in a message (None: it is not kept, so nothing of it is known). Values of fewer than
     `MIN_CHARACTERS` are not among it."""
     values = _values(_decoded(message), names) if message is not None else set()
-    if len(values) > MOST_VALUES or sum(map(len, values)) > MOST_SOUGHT:
+    if len(values) > MOST_VALUES:
         return Hidden(names, None, ())
     values |= {value[1:] for value in values if value[0] == "+"}
     # Where more than these of a value are at the end of a text, `found` finds it.

@@ -1,6 +1,7 @@
 """A URL as it may be shown, and the parts of it that may not. Pure."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 MASK = "***"
@@ -8,7 +9,8 @@ MASK = "***"
 # Any text has these parts (RFC 3986, appendix B): scheme, slashes, user information, host, path, query, fragment.
 _PARTS = re.compile(r"([^:/?#]+:)?(?:(//)(?:([^/?#]*)@)?([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 
-_TOKEN_LIKE = re.compile(r"(?=.*\d)[A-Za-z0-9_~+=.-]{12,}|[A-Za-z0-9_~+=-]{24,}")
+_LEAST_TOKEN = 12  # characters
+_TOKEN_LIKE = re.compile(rf"(?=.*\d)[A-Za-z0-9_~+=.-]{{{_LEAST_TOKEN},}}|[A-Za-z0-9_~+=-]{{24,}}")
 
 _BETWEEN_TOKENS = re.compile(r"[^A-Za-z0-9_~+=.-]+")
 
@@ -26,14 +28,17 @@ def mask_url(url: str) -> str:
     return "".join(each if each.isprintable() else quote(each, errors="replace") for each in shown)
 
 
-def secret_parts(url: str) -> list[str]:
+def secret_parts(url: str) -> Iterator[str]:
     """What `mask_url` hides, as it is written in the URL; also tokens in it that are percent-encoded or are between
     other characters."""
     _, _, user, _, path, query, fragment = _parts(url)
-    in_path = [[part, *_tokens(part)] for part in path.split("/") if _tokens(part)]
-    in_query = [value or name for name, value in _query_parts(query)]
-    found = [*user.split(":", 1), *(text for texts in in_path for text in texts), *in_query, fragment]
-    return [text for text in dict.fromkeys(found) if text]
+    yield from filter(None, user.split(":", 1))
+    for part in dict.fromkeys(path.split("/")):
+        if tokens := _tokens(part):
+            yield from dict.fromkeys((part, *tokens))
+    yield from dict.fromkeys(value or name for name, value in _query_parts(query))
+    if fragment:
+        yield fragment
 
 
 def _parts(url: str) -> tuple[str, ...]:
@@ -44,6 +49,8 @@ def _parts(url: str) -> tuple[str, ...]:
 
 def _tokens(part: str) -> list[str]:
     """What looks like a token in a part of the path, percent-encoded or not."""
+    if len(part) < _LEAST_TOKEN:  # a path can have a thousand parts, and a worker looks at that of each webhook
+        return []
     return [text for text in _BETWEEN_TOKENS.split(unquote(part)) if _TOKEN_LIKE.fullmatch(text)]
 
 

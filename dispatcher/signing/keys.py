@@ -73,17 +73,10 @@ def generate_signing_key(kind: KeyKind = KeyKind.HMAC) -> SigningKey:
 
 def check_signing_key(text: str) -> SigningKey:
     """An existing key in its canonical form. Raises InvalidWebhook, whose text does not repeat the key."""
-    if not text.startswith((SECRET, SEED)):
-        raise InvalidWebhook("signing_keys", f"must begin with {SECRET} (HMAC) or {SEED} (ed25519)")
-    try:
-        prefix, decoded = decode_key(text)
-    except InvalidKey as error:
-        raise InvalidWebhook("signing_keys", error.reason) from None
-    if prefix == SECRET:
-        return _spelled(KeyKind.HMAC, decoded)
-    if _public_half(decoded[:32]) != decoded[32:]:
+    kind, decoded = _decoded(text)
+    if kind is KeyKind.ED25519 and _public_half(decoded[:32]) != decoded[32:]:
         raise InvalidWebhook("signing_keys", f"must have a seed and its public key (64 bytes) in base64 after {SEED}")
-    return _spelled(KeyKind.ED25519, decoded)
+    return _spelled(kind, decoded)
 
 
 def rotate(keys: Sequence[SigningKey], new: SigningKey, *, overlap: timedelta, now: datetime) -> list[SigningKey]:
@@ -111,15 +104,26 @@ _STORED_KEYS = TypeAdapter(tuple[_StoredKey, ...])
 
 def read_signing_keys(document: object) -> tuple[SigningKey, ...]:
     """The keys in a webhook's opened secrets, the newest first; members that this version does not know are passed
-    over. Raises ValidationError, or InvalidWebhook for a key of an unknown kind or form."""
+    over. Raises ValidationError, or InvalidWebhook for a key of an unknown kind or form. That a seed has its public
+    key was checked before it was stored: it takes longer than all else, and workers read keys while deliveries wait."""
     return tuple(
-        replace(check_signing_key(key.secret), until=key.until) for key in _STORED_KEYS.validate_python(document)
+        replace(_spelled(*_decoded(key.secret)), until=key.until) for key in _STORED_KEYS.validate_python(document)
     )
 
 
 def write_signing_keys(keys: Sequence[SigningKey]) -> list[dict[str, Any]]:
     """The same as a document."""
     return [{"secret": key.secret, "until": key.until.isoformat() if key.until else None} for key in keys]
+
+
+def _decoded(text: str) -> tuple[KeyKind, bytes]:
+    if not text.startswith((SECRET, SEED)):
+        raise InvalidWebhook("signing_keys", f"must begin with {SECRET} (HMAC) or {SEED} (ed25519)")
+    try:
+        prefix, decoded = decode_key(text)
+    except InvalidKey as error:
+        raise InvalidWebhook("signing_keys", error.reason) from None
+    return KeyKind.HMAC if prefix == SECRET else KeyKind.ED25519, decoded
 
 
 def _spelled(kind: KeyKind, decoded: bytes) -> SigningKey:

@@ -84,15 +84,16 @@ def _masked(name: str, value: str, own: Set[str]) -> str:
     return MASK if name in own else value
 
 
-def secrets_in(request: Request) -> tuple[Form, ...]:
-    """The value of its Authorization header behind the scheme, in all forms that must be removed from a stored
-    answer."""
+def secrets_in(request: Request, target: Target) -> tuple[Form, ...] | None:
+    """The webhook's, and the value of the request's Authorization header behind the scheme, in all forms that must be
+    removed from a stored answer; None if they are too many."""
     values = [value.partition(" ")[2] for name, value in request.headers if name == "Authorization"]
-    return _forms(*values) if values else ()
+    forms = _forms(*values) if values else ()
+    return None if forms is None or target.secret_values is None else target.secret_values + forms
 
 
 @lru_cache(maxsize=1000)
-def _forms(*values: str) -> tuple[Form, ...]:
+def _forms(*values: str) -> tuple[Form, ...] | None:
     return secret_forms(values)
 
 

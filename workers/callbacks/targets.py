@@ -5,6 +5,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import structlog
@@ -74,13 +75,14 @@ class Target:
     signer: Signer
     schedule: RetrySchedule
     has_contact: bool
-    secret_values: tuple[Form, ...] = field(default=(), repr=False)  # removed from an answer that repeats them
+    # Removed from an answer that repeats them. None: so many that no answer is kept.
+    secret_values: tuple[Form, ...] | None = field(default=(), repr=False)
 
     @property
     def size(self) -> int:
         """About how many bytes it takes here, as measured: what a customer can make many or long of."""
         texts = len(self.url) + len(self.authorization or "") + sum(len(value) for _, value in self.headers)
-        return 3_000 + 550 * len(self.contract.rules) + 200 * len(self.secret_values) + texts
+        return 3_000 + 550 * len(self.contract.rules) + 170 * len(self.secret_values or ()) + texts
 
 
 class _Unreadable(NamedTuple):
@@ -151,7 +153,7 @@ class Targets:
         spellings = [url]
         if row.url_given_ciphertext is not None:
             spellings.append(self._vault.decrypt(row.url_given_ciphertext, given))
-        in_url = [part for spelling in spellings for part in secret_parts(spelling)]
+        in_url = chain.from_iterable(map(secret_parts, spellings))
         secrets = read_secrets(document)
         shown, authorization = secrets.authorization, header_value(secrets.authorization)
         _check_sendable(url, {**secrets.headers, **({"Authorization": authorization} if authorization else {})})
@@ -170,7 +172,7 @@ class Targets:
             signer=Signer(secrets, contract),
             schedule=self._timing.schedule(contract.schedule),
             has_contact=row.has_contact,
-            secret_values=secret_forms([*in_url, *_texts(document)]),
+            secret_values=secret_forms(chain(_texts(document), in_url)),
         )
 
 

@@ -285,7 +285,7 @@ def _answer(sent: Sent) -> Row:
     outcome = sent.exchange.outcome
     match outcome:
         case Reply(status, headers, body, body_cut, body_unreadable):
-            secrets = (*sent.target.secret_values, *secrets_in(sent.exchange.request))
+            secrets = secrets_in(sent.exchange.request, sent.target)
             lines = "\n".join([f"{name}: {value}" for name, value in headers]).encode("latin-1", "replace")
             cut = body_cut or len(body) > KEPT_BODY or len(lines) > KEPT_HEADERS
             kept_lines = redacted(lines, secrets, KEPT_HEADERS).decode("latin-1").replace("\0", "\ufffd")

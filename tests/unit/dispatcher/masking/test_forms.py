@@ -3,19 +3,19 @@
 import base64
 import html
 import json
-import sys
 from collections.abc import Callable
 from html.entities import codepoint2name
 from itertools import pairwise
 from urllib.parse import quote, quote_plus, unquote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dispatcher.masking import answers
 from dispatcher.masking import forms as searching
-from dispatcher.masking.answers import MIN_CHARACTERS, _unquoted, redacted, secret_forms
-from dispatcher.masking.forms import MOST_WORK, SOUGHT, Form, forms, found
+from dispatcher.masking.answers import MIN_CHARACTERS, MOST_SPELLINGS, _unquoted, redacted, secret_forms
+from dispatcher.masking.forms import MOST_WORK, READ, SOUGHT, Form, forms, found
 
 
 def each(write: Callable[[str], str]) -> Callable[[str], str]:
@@ -144,7 +144,7 @@ def test_a_long_secret_is_removed_as_a_whole_also_if_only_its_end_is_in_another_
 
 
 def test_of_a_long_secret_little_is_remembered_and_little_is_read_for_it() -> None:
-    sought = secret_forms([LONG])
+    sought = secret_forms([LONG]) or ()
     assert {len(form.begin) for form in sought} == {SOUGHT}
     read: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -153,16 +153,46 @@ def test_of_a_long_secret_little_is_remembered_and_little_is_read_for_it() -> No
     assert sum(read) < 4096 + 10 * SOUGHT
 
 
-def test_a_long_secret_is_not_looked_at_character_by_character() -> None:
+def test_the_forms_of_a_long_secret_are_made_of_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each webhook of a claim has its own, and meanwhile its worker delivers nothing."""
-    calls: list[str] = []
-    sys.setprofile(lambda _frame, what, _arg: calls.append(what))
-    try:
-        sought = secret_forms(["%41+" * 1000])
-    finally:
-        sys.setprofile(None)
+    read: list[int] = []
+    for module, name in ((searching, "b64encode"), (answers, "without_percent")):
+        whole = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda data, whole=whole: read.append(len(data)) or whole(data))
+    sought = secret_forms(["%41+" * 1000]) or ()
     assert {form.begin for form in sought} >= {b"A " * 16, b"A+" * 16}
-    assert len(calls) < 1000
+    assert max(read) <= READ + 2
+    assert len(read) == 3 * 3 + 2  # of three spellings in Base64; decoded
+
+
+@given(
+    SECRETS,
+    st.sampled_from(["", "%", "+", "%41", "€", "é"]),
+    st.sampled_from(sorted(AS_BYTES.keys() - {"percent of Latin-1"})),
+    st.binary(max_size=3),
+)
+@settings(max_examples=20)
+@example("00\xa0\xa0\xa0\xa0", "", "Latin-1", b"")
+def test_a_secret_of_any_length_is_hidden_to_its_end(secret: str, odd: str, name: str, before: bytes) -> None:
+    secret = (secret + odd) * 25
+    for known_as in (secret, quote(secret), quote_plus(secret)):
+        sought = secret_forms([known_as])
+        for written in (AS_BYTES[name](secret), base64.b64encode(before + secret.encode())):
+            assert len(redacted(b"<" + written, sought, 100_000)) <= len("<***") + 4
+
+
+def test_a_webhook_of_very_many_secrets_has_no_answer_kept_and_no_forms_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    many = (asked.append(each) or each for each in map("secret-{:04}".format, range(10_000)))
+    monkeypatch.setattr(searching, "b64encode", lambda _: pytest.fail("a form was made"))
+    assert secret_forms(many) is None
+    assert len(asked) == MOST_SPELLINGS + 1
+    assert (redacted(b"no secret", None, 100), redacted(b"", None, 100)) == (b"***", b"")
+
+
+def test_many_short_or_equal_secrets_are_not_too_many() -> None:
+    sought = secret_forms([*(f"{each:04}" for each in range(1000)), *["secret-1234"] * 1000])
+    assert redacted(b"0123 secret-1234", sought, 100) == b"0123 ***"
 
 
 @given(
@@ -182,7 +212,7 @@ NESTED = b"%25252541 &amp;amp;amp;lt; \\\\\\\\u0041 "
 def test_a_customer_of_many_secrets_and_a_receiver_of_long_answers_do_not_have_them_compared_without_end(
     number: int, text: bytes
 ) -> None:
-    sought = secret_forms(f"secret-{place:04}" for place in range(number))
+    sought = forms((f"secret-{place:04}" for place in range(number)), MIN_CHARACTERS)
     work, places = [], searching._places
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searching, "_places", lambda *args: work.append(len(args[0]) * len(args[1])) or places(*args))
