@@ -48,6 +48,7 @@ from dispatcher.memory import collect_rarely, give_back
 from dispatcher.settings import read_settings
 from dispatcher.version import __version__
 from dispatcher.web import oauth2, problems
+from dispatcher.web.cookie_header import CookiesAside
 from dispatcher.web.heartbeats import Heartbeats
 from dispatcher.web.middleware import RequestIds
 from dispatcher.web.own_urls import describe_itself
@@ -99,7 +100,7 @@ class _Api(FastAPI):
     def __init__(self, serving: Serving, **described: Any) -> None:
         super().__init__(**described)
         self.state.serving = serving
-        self._shortcut = Shortcut(super().__call__, serving)
+        self._shortcut = Shortcut(CookiesAside(super().__call__), serving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._shortcut(scope, receive, send)

@@ -1,8 +1,10 @@
 """The cookies: who is signed in, and how somebody wants to see the pages."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from functools import lru_cache
+from http import HTTPStatus
 from ipaddress import ip_address
 from zoneinfo import ZoneInfo
 
@@ -10,12 +12,35 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dispatcher.console.kinds import Kind
+from dispatcher.web.cookie_header import cookie_header
+from dispatcher.web.problems import Problem
 
 ZONE, LOOK = "tz", "look"  # the browser's time zone; what was chosen below the pages, as `theme.zone`
 _PROBE = "framed"
+MAX_BYTES = 4 * 1024  # of all cookies: anybody can send them
 THEMES = ("system", "light", "dark")
 _YEAR = 365 * 24 * 3600
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
+
+
+def read_cookies(request: Request) -> None:
+    """Reads them, before anything asks for one. Nothing is unquoted: a value in quotes is none of ours. Raises Problem
+    400 for more than 4 KiB, which are then not read."""
+    request.state.cookies = {}
+    given = cookie_header(request.scope)
+    if len(given) > MAX_BYTES:
+        why = (
+            f"the browser sends more than {MAX_BYTES} bytes of cookies to this address: delete those of other pages of "
+            "the same domain, or open this one in a private window"
+        )
+        raise Problem(HTTPStatus.BAD_REQUEST, why)
+    parts = (part.partition("=") for part in given.decode("latin-1").split(";"))
+    request.state.cookies = {name.strip(): value.strip() for name, _, value in parts if '"' not in value}
+
+
+def _cookies(request: Request) -> Mapping[str, str]:
+    cookies: Mapping[str, str] = request.state.cookies
+    return cookies
 
 
 def is_safe(request: Request) -> bool:
@@ -37,7 +62,7 @@ def is_loopback(host: str | None) -> bool:
 
 def secret_of(request: Request, kind: Kind) -> str | None:
     """What a browser shows to be known by."""
-    return request.cookies.get(_name(request, kind))
+    return _cookies(request).get(_name(request, kind))
 
 
 def sign_in(response: Response, request: Request, kind: Kind, secret: str, *, framed: bool = False) -> None:
@@ -59,7 +84,7 @@ def probe(response: Response) -> None:
 
 def was_probed(request: Request) -> bool:
     """Whether it did."""
-    return _PROBE in request.cookies
+    return _PROBE in _cookies(request)
 
 
 def is_framed(request: Request) -> bool:
@@ -69,7 +94,7 @@ def is_framed(request: Request) -> bool:
 
 def look_of(request: Request) -> tuple[str, str]:
     """The chosen theme, and the zone: `utc`, or that of the browser (`local`)."""
-    theme, _, zone = request.cookies.get(LOOK, "").partition(".")
+    theme, _, zone = _cookies(request).get(LOOK, "").partition(".")
     return theme if theme in THEMES else "", "utc" if zone == "utc" else "local"
 
 
@@ -87,7 +112,7 @@ def keep_look(response: Response, request: Request, theme: str, zone: str) -> No
 
 def zone_of(request: Request) -> tzinfo:
     """The zone that pages are made for: the browser's, unless UTC was chosen."""
-    return UTC if request.cookies.get(LOOK, "").endswith(".utc") else zone_named(request.cookies.get(ZONE))
+    return UTC if _cookies(request).get(LOOK, "").endswith(".utc") else zone_named(_cookies(request).get(ZONE))
 
 
 @lru_cache(maxsize=1_000)

@@ -7,7 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dispatcher.console.cookies import is_safe
+from dispatcher.console.cookies import is_safe, read_cookies
 from dispatcher.console.errors import ErrorPages
 from dispatcher.web.problems import Problem
 
@@ -45,12 +45,20 @@ class Guard:
                 _bind(MutableHeaders(scope=message), framed_by, is_https=request.url.scheme == "https")
             await send(message)
 
-        app = self._app
-        if not is_safe(request):
-            app = self._errors.page(request, Problem(HTTPStatus.FORBIDDEN, _NEEDS_TLS))
-        elif scope["method"] not in _READING and request.headers.get("sec-fetch-site") != "same-origin":
-            app = self._errors.page(request, Problem(HTTPStatus.FORBIDDEN, _OTHER_SITE))
+        try:
+            read_cookies(request)
+        except Problem as problem:
+            app: ASGIApp = self._errors.page(request, problem)
+        else:
+            app = self._app_for(request)
         await app(scope, receive, send_guarded)
+
+    def _app_for(self, request: Request) -> ASGIApp:
+        if not is_safe(request):
+            return self._errors.page(request, Problem(HTTPStatus.FORBIDDEN, _NEEDS_TLS))
+        if request.method not in _READING and request.headers.get("sec-fetch-site") != "same-origin":
+            return self._errors.page(request, Problem(HTTPStatus.FORBIDDEN, _OTHER_SITE))
+        return self._app
 
 
 def _bind(headers: MutableHeaders, framed_by: str, *, is_https: bool) -> None:
