@@ -9,16 +9,20 @@ from dispatcher.errors import InvalidInput
 from dispatcher.web.problems import Problem
 
 _MOST_FIELDS = 500
+MAX_LINES = 1_000  # over all fields: many become members, each of which is checked
 
 
 def read_fields(body: bytes) -> Sequence[tuple[str, str]]:
-    """The fields of a form, in their order. Raises Problem 400 for what no browser sends."""
+    """The fields of a form, in their order. Raises Problem 400 for what no browser sends, 413 for more than 1,000
+    lines."""
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise Problem(HTTPStatus.BAD_REQUEST, "the form cannot be read") from None
     if any("\0" in value for _, value in fields):
         raise Problem(HTTPStatus.BAD_REQUEST, "the form has a character (NUL) that no field takes")
+    if sum(len(value.splitlines()) for _, value in fields) > MAX_LINES:
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the form has more than {MAX_LINES} lines")
     return fields
 
 

@@ -22,7 +22,7 @@ from dispatcher.console.view import View, caller_of
 from dispatcher.errors import AccountSuspended
 from dispatcher.installation import Installation
 from dispatcher.settings.origins import read_origins
-from dispatcher.web.middleware import read_body
+from dispatcher.web.middleware import read_page_form
 from dispatcher.web.pagination import Cursor, read_cursor
 from dispatcher.web.problems import Problem
 from dispatcher.web.quotas import READ, WRITE
@@ -100,8 +100,13 @@ async def _managing(request: Request, serving: Shared, rendering: Rendered, sess
         yield View(request, serving, rendering, session)
 
 
-async def _form(_: SignedIn, request: Request) -> Form:
-    return Form(read_fields(await read_body(request)))
+async def _sent(_: SignedIn, request: Request) -> bytes:
+    return await read_page_form(request)
+
+
+def _form(sent: Annotated[bytes, Depends(_sent)]) -> Form:
+    """A dependency: the form of who is signed in. No coroutine, so that it is taken apart in a thread."""
+    return Form(read_fields(sent))
 
 
 Reading = Annotated[View, Depends(_reading, scope="function")]

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dispatcher.events.event import MAX_TEXT
 from dispatcher.events.raw_json import object_members
 from dispatcher.masking.refusals import refusal
-from dispatcher.web.middleware import read_fields
+from dispatcher.web.json_bounds import ValueCount
+from dispatcher.web.middleware import MAX_FIELD_VALUES, read_fields
 from dispatcher.web.problems import MAX_ERRORS, Problem, invalid
 
 
@@ -69,12 +70,17 @@ def parsed(body: bytes, parse: Callable[[str], T]) -> T:
 
 
 def validated(model: type[M], members: Mapping[str, str]) -> M:
-    """The model made from these members' texts. Raises Problem 422 naming each field that is refused."""
+    """The model made from these members' texts. Raises Problem 422 naming each field that is refused, 413 for more
+    than 1,000 values: all are looked at, wherever they came from."""
     fields = model.model_fields
     known = [name for name in members if name in fields]
     # Of many unknown members the first are enough: each costs a record of why it is refused.
     unknown = islice((name for name in members if name not in fields), MAX_ERRORS) if len(known) < len(members) else ()
     text = "{" + ",".join([f"{json.dumps(name)}:{members[name]}" for name in (*known, *unknown)]) + "}"
+    if ValueCount(MAX_FIELD_VALUES).is_over(bytearray(), text.encode()):
+        raise Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the fields have more than {MAX_FIELD_VALUES} values together"
+        )
     try:
         return model.model_validate_json(text, strict=True)
     except ValidationError as error:

@@ -30,6 +30,7 @@ _SET_HERE = _REQUEST_ID, NO_SNIFF[0]  # also inside another one
 MAX_BODY_BYTES = MAX_DATA_BYTES + 64 * 1024  # the message, and room for the other members and white space
 MAX_EVENTS_BYTES = 8 * 1024 * 1024  # of many events in one body
 MAX_FORM_BYTES = MAX_URL_BYTES  # who has no key yet may send one
+MAX_PAGE_FORM_BYTES = 64 * 1024  # of a page: of who is signed in
 MAX_VALUES, MAX_EVENTS_VALUES = 100_000, 250_000  # of JSON: each costs as much as many bytes
 MAX_FIELD_VALUES = 1_000  # the largest webhook has half as many, and each that is refused costs as much as a hundred
 _BODY_SECONDS = 30.0
@@ -182,6 +183,11 @@ async def read_fields(request: Request) -> bytes:
 async def read_form(request: Request) -> bytes:
     """As `read_body`, with the limit for forms."""
     return await _read_in_time(request, MAX_FORM_BYTES, MAX_VALUES)
+
+
+async def read_page_form(request: Request) -> bytes:
+    """As `read_body`, with the limit for forms of pages."""
+    return await _read_in_time(request, MAX_PAGE_FORM_BYTES, MAX_VALUES)
 
 
 async def read_events_body(request: Request) -> bytes:
