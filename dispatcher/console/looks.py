@@ -43,7 +43,11 @@ class Looks:
         with kept.lock:
             if kept.until == inf or monotonic() >= kept.until:
                 began = monotonic()
-                kept.value = read()
+                try:
+                    kept.value = read()
+                except BaseException:
+                    kept.until = began  # it is forgotten as others are: not read, it would keep those behind it, too
+                    raise
                 kept.until = monotonic() + fresh_for(monotonic() - began, seconds, longest)
             value: T = kept.value  # type: ignore[assignment]
             return value

@@ -26,6 +26,7 @@ from dispatcher.events.history import accounts_with, find_event, get_event_line,
 from dispatcher.states import CLOSED, State
 from dispatcher.web.ownership import owner_for
 from dispatcher.web.problems import Problem, problem_of
+from dispatcher.web.quotas import WRITE
 from dispatcher.webhooks.explanation.reading import explain_stored_event
 from dispatcher.webhooks.finding import named
 from dispatcher.webhooks.store import Webhooks
@@ -118,9 +119,10 @@ def get_event(view: Reading, event_id: UUID, cursor: Cursor = None, delivery: UU
 
 @pages.post("/events/{event_id}/reveal")
 def post_reveal(view: Reading, event_id: UUID) -> Response:
-    """Not a change, so `Reading`: but who may, and that it was done, is asked and written."""
+    """Not a change, so `Reading`: but who may, and that it was done, is asked and written, and counted as a change."""
     if not view.may_see_secrets:
         raise Problem(HTTPStatus.FORBIDDEN, "you may see messages here only as they are masked")
+    view.serving.rates.spend(view.caller, WRITE)
     with view.transaction() as session:
         reveal(session, owner_for(session, view.caller, owner_of_event, event_id), event_id, by=view.by)
     return _event_page(view, event_id, None, revealed=True)

@@ -1,12 +1,13 @@
 """All checks, in the order in which they are shown."""
 
-from dispatcher.diagnosis.checks import broker, choices, database, engine, outside, server, trials
+from dispatcher.diagnosis.checks import broker, choices, database, engine, interpreter, outside, server, trials
 from dispatcher.diagnosis.running import Check
 
 DATABASE, MIGRATIONS, BROKER = "database", "migrations", "broker"  # what others need
 
 CHECKS = (
     Check("settings", "settings", choices.settings),
+    Check("settings", "python", interpreter.python),
     Check("database", DATABASE, database.answers, place=database.place),
     Check("database", "pooler", database.pooler, DATABASE),
     Check("database", MIGRATIONS, database.migrations, DATABASE),

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.db.heartbeat import DELIVERS
-from dispatcher.diagnosis.checks import trials
+from dispatcher.diagnosis.checks import interpreter, trials
 from dispatcher.diagnosis.checks.listed import CHECKS
 from dispatcher.settings import Settings
 from tests.dead_ports import refusing_port
@@ -27,8 +27,9 @@ def levels(ran: Ran) -> dict[str, str]:
 
 
 @pytest.fixture
-def well(database: Engine, settings: Settings) -> None:
-    """The processes of an installation live."""
+def well(database: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of an installation live, and its Python has all fixes."""
+    monkeypatch.setattr(interpreter, "_is_old", lambda: False)
     all_alive(database)
     for asked in SWEPT:
         beat(database, DELIVERS, asked=asked)

@@ -152,6 +152,14 @@ def test_who_may_see_secrets_can_reveal_a_message_and_that_is_written(
     assert {entry.actor_kind for entry in entries} == {"console", "portal"}
 
 
+def test_a_revealing_counts_as_a_change_since_it_is_written(people: People, event: str, database: Engine) -> None:
+    change(database, """UPDATE dispatcher.accounts SET limits = '{"writes_per_minute": 1}'""")
+    customer = people.customer()
+    assert [customer.post(f"{event}/reveal").status_code for _ in range(2)] == [200, 429]
+    assert len(rows(database, "SELECT 1 FROM dispatcher.audit WHERE action = 'event.message_shown'")) == 1
+    assert customer.get(event).status_code == 200
+
+
 def test_an_accounts_own_limits_hold_in_the_portal(
     people: People, hooks: Mapping[str, Any], event: str, database: Engine
 ) -> None:

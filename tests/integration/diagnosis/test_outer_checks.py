@@ -1,12 +1,15 @@
 """The checks of settings, broker, certificates and mail server, each with a real one that is well, and that is not."""
 
+import platform
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
 from pydantic import SecretStr
 
+from dispatcher.diagnosis.checks import interpreter
 from dispatcher.diagnosis.findings import worst
 from dispatcher.diagnosis.running import Patient
 from dispatcher.settings import Settings
@@ -29,6 +32,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def test_settings_that_are_right_are_said_to_be(settings: Settings) -> None:
     (found,) = found_by("settings", settings.model_copy(update=WELL))
     assert (found.level, found.says) == ("ok", "all are right")
+
+
+@pytest.mark.parametrize(("names", "level"), [({"_OctalPatt": None}, "warn"), ({}, "ok")])
+def test_a_python_without_the_fix_for_cookies_is_told_whatever_its_number(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, names: dict[str, None], level: str
+) -> None:
+    monkeypatch.setattr(interpreter, "http", SimpleNamespace(cookies=SimpleNamespace(**names)))
+    (found,) = found_by("python", settings)
+    assert (found.level, platform.python_version() in found.says) == (level, True)
 
 
 @pytest.mark.parametrize(
