@@ -98,13 +98,13 @@ def begin(
     return begun, secret
 
 
-def find(session: Session, kind: Kind, secret: str, now: datetime) -> ConsoleSession | None:
+def find(session: Session, kind: Kind, secret: str, now: datetime, *, is_use: bool = True) -> ConsoleSession | None:
     """The session with this secret; None for one that is unknown or of the other kind, or has ended: by itself, by
     being idle, or with its key or account. One statement. Raises AccountSuspended.
 
-    Records when the session was last seen, to the minute: the caller commits."""
+    With `is_use` it records when the session was last seen, to the minute: the caller commits."""
     times = {"now": now, "idle_since": now - IDLE, "note_since": now - SEEN_NOTED_EVERY}
-    row = session.execute(_FIND, {"kind": kind, "hash": hash_of(secret), **times}).one_or_none()
+    row = session.execute(_FIND, {"kind": kind, "hash": hash_of(secret), "is_use": is_use, **times}).one_or_none()
     if row is None:
         return None
     if row.suspended_at is not None:
@@ -233,7 +233,7 @@ WITH found AS MATERIALIZED (
 seen AS (
   UPDATE dispatcher.sessions SET seen_at = :now WHERE id = (
     SELECT s.id FROM dispatcher.sessions s JOIN found USING (id)
-    WHERE s.seen_at <= :note_since FOR UPDATE OF s SKIP LOCKED))
+    WHERE :is_use AND s.seen_at <= :note_since FOR UPDATE OF s SKIP LOCKED))
 SELECT * FROM found
 """)
 

@@ -57,7 +57,9 @@ async def signed_in(request: Request, serving: Shared, rendering: Rendered) -> C
     if secret is not None and has_form(secret):
         await serving.session_guesses.admit(request, serving.installation, (kind.value, secret))
         try:
-            session = await run_in_threadpool(_found, serving.installation, kind, secret)
+            session = await run_in_threadpool(
+                _found, serving.installation, kind, secret, is_use=not _asks_by_itself(request)
+            )
         except AccountSuspended:
             raise suspended() from None
         if session is None:
@@ -75,9 +77,16 @@ def suspended() -> Problem:
     return Problem(HTTPStatus.FORBIDDEN, why)
 
 
-def _found(installation: Installation, kind: Kind, secret: str) -> ConsoleSession | None:
+def _asks_by_itself(request: Request) -> bool:
+    """Whether a live part asks for itself again, which it does without anybody there. What people press is for another
+    element than itself."""
+    source = request.headers.get("hx-source")
+    return source is not None and source == request.headers.get("hx-target")
+
+
+def _found(installation: Installation, kind: Kind, secret: str, *, is_use: bool) -> ConsoleSession | None:
     with installation.transaction() as session:
-        return find(session, kind.value, secret, installation.clock())
+        return find(session, kind.value, secret, installation.clock(), is_use=is_use)
 
 
 SignedIn = Annotated[ConsoleSession, Depends(signed_in)]

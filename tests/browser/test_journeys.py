@@ -306,12 +306,17 @@ def test_the_live_page_shows_a_request_without_being_loaded_again(
     visitor.go("/live")
     visitor.page.evaluate("window.same = true")
     expect(visitor.page.get_by_text("No request was made in the last minute.")).to_be_visible()
+    with database.begin() as connection:
+        connection.exec_driver_sql("UPDATE dispatcher.sessions SET seen_at = now() - interval '30 minutes'")
     enqueue(RECEIVED, MESSAGE, account="acme")
     expect(visitor.page.locator("#list tbody tr")).to_have_count(2)
+    idle = "SELECT seen_at < now() - interval '29 minutes' AS idle FROM dispatcher.sessions"
+    assert rows(database, idle) == [(True,)]  # what the page asks for by itself is no use
     visitor.page.get_by_label("Failures only").check()
     expect(visitor.page.locator("#list tbody tr")).to_have_count(1)
     expect(visitor.page.locator("#list tbody tr")).to_contain_text("broken")
     assert visitor.page.evaluate("window.same")
+    assert rows(database, idle) == [(False,)]
 
 
 def test_an_operator_finds_who_disabled_a_webhook_and_why(

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.responses import Response
 
 from dispatcher.accounts.api_keys import Scope
@@ -12,7 +13,7 @@ from dispatcher.console.frame import Cursor, Given, Managing, Pages, Problems, R
 from dispatcher.console.kinds import Kind
 from dispatcher.console.mount import Face
 from dispatcher.errors import InvalidInput
-from tests.factories import change
+from tests.factories import change, rows
 from tests.integration.api.conftest import Running
 from tests.integration.console.conftest import Browser, People, faces_with
 
@@ -104,6 +105,16 @@ def test_htmx_gets_the_part_that_it_wants_and_nothing_else(people: People) -> No
     assert browser.get("/things", HX_Request="true", HX_Target="p#now").text.strip().startswith('<p id="now" hx-get=')
     for target in ("div#nothing", "body", ""):
         assert "<html" in browser.get("/things", HX_Request="true", HX_Target=target).text
+
+
+def test_what_a_page_asks_for_by_itself_is_no_use_of_the_session(people: People, database: Engine) -> None:
+    browser = people.operator()
+    with database.begin() as connection:
+        connection.exec_driver_sql("UPDATE dispatcher.sessions SET seen_at = now() - interval '30 minutes'")
+    idle = "SELECT seen_at < now() - interval '29 minutes' AS idle FROM dispatcher.sessions"
+    for source, target, is_idle in (("p#now", "p#now", True), ("a", "div#list", False)):
+        asked = browser.get("/things", HX_Request="true", HX_Source=source, HX_Target=target)
+        assert (asked.status_code, rows(database, idle)) == (200, [(is_idle,)])
 
 
 def test_an_error_leaves_the_page_as_it_is(people: People) -> None:
