@@ -3,6 +3,7 @@ the engine names them: `dispatcher.api.webhooks.fields.fields_as_given` gives th
 
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from dispatcher.accounts import audit
@@ -13,15 +14,19 @@ from dispatcher.api.webhooks.access import is_url_verified, owner_of
 from dispatcher.api.webhooks.bodies import NewWebhook, Rotation, WebhookChanges
 from dispatcher.api.webhooks.fields import fields_of_changes, fields_of_new, key_of_rotation
 from dispatcher.dialects.rules import keep_to_dialect
+from dispatcher.egress.urls import comparable_url
 from dispatcher.installation import Installation
 from dispatcher.web.ownership import account_named
+from dispatcher.web.problems import invalid
 from dispatcher.web.quotas import TEST_EVENT, URL_VERIFICATION
 from dispatcher.web.serving import Serving
+from dispatcher.webhooks.fields import Checked
 from dispatcher.webhooks.registered import Registered
 from dispatcher.webhooks.registration import change, register, rotate_signing_key, verify_url
 from dispatcher.webhooks.sample_event import DATA, Called, call_webhook
 from dispatcher.webhooks.store import Webhooks
 
+_ELSEWHERE = "must be given again or removed: the URL leads to another origin, and you may not see what it would learn"
 # A change to any of these invalidates an earlier URL verification.
 _VERIFIED_FIELDS = frozenset({"url", "contract", "authorization", "headers"})
 
@@ -42,9 +47,16 @@ def create_webhook(serving: Serving, caller: Caller, body: NewWebhook, *, by: Ac
 
 
 def change_webhook(
-    serving: Serving, caller: Caller, webhook_id: UUID, body: WebhookChanges, *, by: Actor
+    serving: Serving,
+    caller: Caller,
+    webhook_id: UUID,
+    body: WebhookChanges,
+    *,
+    by: Actor,
+    sees_secrets: bool = True,
 ) -> Registered:
-    """Changes what is given. Raises what `change` does, and Problem 403 and 429."""
+    """Changes what is given. Raises what `change` does, Problem 403 and 429, and Problem 422 if somebody who does not
+    see secrets (`sees_secrets`) would have them sent to another origin."""
     given = body.model_fields_set
     enabled = body.enabled if "enabled" in given else None
     return change(
@@ -56,9 +68,24 @@ def change_webhook(
         url_verification=is_url_verified(caller, skip=body.skip_url_verification)
         and bool(given & _VERIFIED_FIELDS or enabled),
         before_verification=partial(serving.rates.spend, caller, URL_VERIFICATION),
-        rule=keep_to_dialect,
+        rule=keep_to_dialect if sees_secrets else _keep_secrets_here,
         **fields_of_changes(body),
     )
+
+
+def _keep_secrets_here(webhooks: Webhooks, kept: Registered, checked: Checked) -> None:
+    """A rule for changes: what callbacks carry for one receiver is not sent to another, who may belong to whoever makes
+    the change."""
+    keep_to_dialect(webhooks, kept, checked)
+    if checked.url is None or _origin_of(checked.url.called) == _origin_of(kept.called_url):
+        return
+    carried = [name for name in ("authorization", "headers") if getattr(kept.secrets, name)]
+    if left := [name for name in carried if name not in checked.given]:
+        raise invalid(*((name, _ELSEWHERE) for name in left))
+
+
+def _origin_of(called: str) -> tuple[str, str]:
+    return urlsplit(comparable_url(called))[:2]
 
 
 def enable_webhook(serving: Serving, caller: Caller, webhook_id: UUID, *, by: Actor, skip: bool) -> Registered:

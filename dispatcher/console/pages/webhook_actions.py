@@ -1,12 +1,13 @@
-"""What can be done with one webhook: enable, disable, test, rotate its key, show its secrets, delete."""
+"""What can be done with one webhook: enable, disable, test, rotate its key, stop signing, show its secrets, delete."""
 
 from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
 
-from dispatcher.api.webhooks.bodies import Disabling, Rotation, TestEvent
+from dispatcher.api.webhooks.bodies import Disabling, Rotation, TestEvent, WebhookChanges
 from dispatcher.api.webhooks.changing import (
+    change_webhook,
     enable_webhook,
     rotate_webhook_key,
     send_test_event,
@@ -117,6 +118,28 @@ def post_rotate(view: Managing, webhook_id: UUID, form: Given) -> Response:
         return ask(view, webhook_id, "webhook_rotate.html", form, done, overlaps=OVERLAPS)
     page = "/secrets" if view.may_see_secrets else ""
     return view.goto(f"/webhooks/{webhook_id}{page}", done="rotated")
+
+
+@pages.get("/webhooks/{webhook_id}/unsign")
+def get_unsign(view: Managing, webhook_id: UUID) -> Response:
+    view.prove()
+    return ask(view, webhook_id, "webhook_unsign.html", is_typed=True)
+
+
+@pages.post("/webhooks/{webhook_id}/unsign")
+def post_unsign(view: Managing, webhook_id: UUID, form: Given) -> Response:
+    view.prove()
+
+    def unsign() -> Registered:
+        if not view.is_console:
+            form.must_repeat(_typed(_read(view, webhook_id)))
+        body = validated(WebhookChanges, members_of_json(signing=None))
+        return change_webhook(view.serving, view.caller, webhook_id, body, by=view.by)
+
+    done = attempt(view, unsign)
+    if isinstance(done, Refused):
+        return ask(view, webhook_id, "webhook_unsign.html", form, done, is_typed=True)
+    return view.goto(f"/webhooks/{webhook_id}", done="unsigned")
 
 
 @pages.get("/webhooks/{webhook_id}/secrets")

@@ -68,11 +68,9 @@ def _create(view: View, form: Form, usual: dict[str, str]) -> Registered:
 
 
 def _change(view: View, webhook_id: UUID, form: Form, shown: dict[str, str]) -> Registered:
-    members = members_of_form(form, shown)
-    if "signing" in members:
-        members["signing"] = "null"  # for a new key there is the rotation
-    body = validated(WebhookChanges, members | _skipping(form))
-    return change_webhook(view.serving, view.caller, webhook_id, body, by=view.by)
+    body = validated(WebhookChanges, members_of_form(form, shown) | _skipping(form))
+    sees = view.may_see_secrets
+    return change_webhook(view.serving, view.caller, webhook_id, body, by=view.by, sees_secrets=sees)
 
 
 def _skipping(form: Form) -> dict[str, str]:

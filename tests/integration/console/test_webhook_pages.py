@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dispatcher.accounts.api_keys import Scope
+from dispatcher.receiver_auth.credentials import Bearer
 from dispatcher.settings import Settings
 from tests.factories import make_webhook, rows
 from tests.integration.console.conftest import Browser, People
@@ -268,20 +269,73 @@ def test_what_shows_secrets_or_cannot_be_taken_back_asks_for_the_key_or_the_name
     people: People, database: Engine, hook: UUID
 ) -> None:
     operator = people.operator()
-    for action in ("secrets", "rotate", "delete"):
+    for action in ("secrets", "rotate", "unsign", "delete"):
         path = f"/webhooks/{hook}/{action}"
         for answer in (operator.get(path), operator.post(path, {"overlap_seconds": "0", "kind": "hmac"})):
             assert answer.headers["Location"].startswith("/console/prove?next="), action
     customer = people.customer("acme")
     at_once = {"overlap_seconds": "0", "kind": "hmac"}
-    for action, fields in (("rotate", at_once), ("delete", {})):
+    for action, fields in (("rotate", at_once), ("unsign", {}), ("delete", {})):
         wrong = customer.post(f"/webhooks/{hook}/{action}", fields | {"confirm": "other"})
         assert (wrong.status_code, 'id="confirm-wrong"' in wrong.text) == (422, True), action
     assert audited(database, hook) == []
     assert customer.post(f"/webhooks/{hook}/rotate", at_once | {"confirm": "orders"}).status_code == 303
+    stopped = customer.post(f"/webhooks/{hook}/unsign", {"confirm": "orders"})
+    assert stopped.headers["Location"] == f"/portal/webhooks/{hook}?done=unsigned"
+    assert "It signs with no key now." in said(customer.get(f"/webhooks/{hook}/unsign").text)
     assert customer.post(f"/webhooks/{hook}/delete", {"confirm": "orders"}).status_code == 303
     assert row(database, hook).deleted_at is not None
+    assert [action for _, action in audited(database, hook)] == [
+        "webhook.signing_key_rotated",
+        "webhook.changed",
+        "webhook.deleted",
+    ]
     assert customer.get(f"/webhooks/{hook}/edit").status_code == 404
+
+
+def test_the_form_to_change_a_webhook_does_not_stop_signing(people: People, database: Engine, hook: UUID) -> None:
+    customer = people.customer("acme")
+    usual = filled_in(customer, f"/webhooks/{hook}/edit")
+    assert "signing" not in usual
+    for signing in ("none", "given"):
+        assert customer.post(f"/webhooks/{hook}/edit", usual | {"signing": signing}).status_code == 422, signing
+    assert audited(database, hook) == []
+
+
+def test_who_may_not_see_secrets_does_not_send_them_to_another_origin(
+    people: People, database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    fields: Any = {"authorization": Bearer("t0ken"), "headers": {"X-Key": "k3y"}, "enabled": False}
+    hook = make_webhook(database, settings, url="https://example.com/hook", **fields).id
+    path, (manager, trusted) = (
+        f"/webhooks/{hook}/edit",
+        (people.customer("acme", "read", "manage", *more) for more in ((), ("secrets",))),
+    )
+    page = manager.get(path).text
+    assert "give authorization and headers again" in page
+    assert "give authorization and headers again" not in trusted.get(path).text
+    usual = filled_in(manager, path) | {"url": receiver.url("/hook")}
+    for given, missing in (
+        ({}, {"authorization", "headers"}),
+        ({"authorization": "none"}, {"headers"}),
+        ({"headers_removed": "true"}, {"authorization"}),
+    ):
+        refused = manager.post(path, usual | given)
+        assert refused.status_code == 422
+        assert set(re.findall(r'id="(\w+)-wrong"[^>]*>must be given again', refused.text)) == missing
+    assert audited(database, hook) == []
+    for who, sent in (
+        (manager, {"url": "https://example.com:443/other"}),  # of the same origin
+        (trusted, {}),
+        (
+            manager,
+            {"url": "https://example.com/hook", "authorization": "bearer", "token": "mine", "headers": "X-Key: m"},
+        ),
+        (manager, {"url": "http://example.com/hook", "authorization": "none", "headers_removed": "true"}),
+        (manager, {}),  # nothing is left that it would learn
+    ):
+        assert who.post(path, usual | {"seen": seen(who, hook)} | sent).status_code == 303, sent
+    assert len(audited(database, hook)) == 5
 
 
 def test_who_may_not_see_secrets_or_change_anything_is_offered_neither(people: People, hook: UUID) -> None:
