@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 import redis
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from dispatcher import Event, enqueue, enqueue_many
 from dispatcher.db.heartbeat import Heartbeat
@@ -17,11 +18,11 @@ from dispatcher.wake import DELIVER, Waker
 from tests.factories import MESSAGE, RECEIVED, change, deliveries, make_webhook, rows, sweep_if_due, sweep_once
 from tests.installations import installation_for
 from tests.integration.workers.notices.scenario import fail, pass_time, webhook_with_contact
-from tests.many_rows import make_many_open
+from tests.many_rows import EntriesRead, make_many_open
 from workers.claims.claims import Claimer
 from workers.claims.concurrency import Rooms
 from workers.maintenance import sweep as doing
-from workers.maintenance.sweep import PROMOTE, WHOLE, Extent, sweep
+from workers.maintenance.sweep import WHOLE, Extent, promote, sweep
 
 URL = "http://127.0.0.1:9/"
 WAITING = "state = 'waiting', schedule_step = 1, due_at = now() - interval '1 second'"
@@ -97,13 +98,39 @@ def test_thousands_of_an_accounts_retries_keep_no_other_account_waiting(database
     assert [each[many.id] for each in promoted[1:4]] == [share + WHOLE.piece, share + 2 * WHOLE.piece, 3 * WHOLE.piece]
 
 
+def test_what_others_hold_of_very_many_accounts_is_not_asked_for_again_at_once(
+    database: Engine, settings: Settings
+) -> None:
+    for number in range(3):
+        made = make_webhook(database, settings, url=URL, account=f"account-{number}")
+        make_many_open(database, made.id, 1, state="waiting")
+    with database.begin() as other, database.begin() as connection:
+        other.exec_driver_sql("SELECT 1 FROM dispatcher.deliveries FOR UPDATE")
+        assert promote(connection, 2) == (0, False)
+
+
+def test_statistics_of_a_time_when_nothing_waited_have_no_more_of_it_read(database: Engine, settings: Settings) -> None:
+    webhook = make_webhook(database, settings, url=URL)
+    make_many_open(database, webhook.id, 300, state="delivered")
+    change(
+        database,
+        "INSERT INTO dispatcher.deliveries (id, event_id, webhook_id, account_no, state, due_at, give_up_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), webhook_id, 1 + row_number() OVER () % 20, 'waiting', now(),"
+        " give_up_at FROM dispatcher.deliveries",
+    )
+    with Session(database) as session:
+        reading = EntriesRead(session, "deliveries")
+        assert promote(session.connection(), 1_000) == (300, False)
+        assert reading.more() < 2_000
+
+
 def test_more_accounts_than_a_piece_has_rows_take_turns(database: Engine, settings: Settings) -> None:
     made = [make_webhook(database, settings, url=URL, account=f"account-{number}") for number in range(3)]
     for webhook in made:
         make_many_open(database, webhook.id, 2, state="waiting")
     with database.begin() as connection:
-        first = connection.execute(PROMOTE, {"piece": 2}).one()
-    assert (first.promoted, first.is_more) == (2, True)
+        promoted, is_more = promote(connection, 2)
+    assert (promoted, type(promoted), is_more) == (2, int, True)
     assert Counter(row.state for row in deliveries(database)) == {"ready": 2, "waiting": 4}
     assert len({row.webhook_id for row in deliveries(database) if row.state == "ready"}) == 2
 
