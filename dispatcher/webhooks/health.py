@@ -30,6 +30,7 @@ class LastAnswer:
     failure: str | None
     failure_detail: str | None
     duration: timedelta
+    verdict: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def health_of(session: Session, webhook: Webhook, *, read: Registered | None = N
         since=since,
         counts=counts,
         complete=not any(found.beyond or ()),
-        last_answer=LastAnswer(*found[-6:]) if found.request_id is not None else None,
+        last_answer=LastAnswer(*found[-7:]) if found.request_id is not None else None,
         oldest_due=Due(found.due_id, found.due_at) if found.due_id is not None else None,
         open=_up_to_most(found.open),
     )
@@ -138,9 +139,9 @@ WITH tried AS (
   UNION
   (SELECT id FROM dispatcher.deliveries WHERE state = '{State.READY}' AND webhook_id = :webhook AND is_retry
    ORDER BY due_at DESC LIMIT :newest))
-SELECT r.id AS request_id, {_ENDED_AT} AS at, r.status, r.failure, r.failure_detail, r.duration
+SELECT r.id AS request_id, {_ENDED_AT} AS at, r.status, r.failure, r.failure_detail, r.duration, a.verdict
 FROM tried t CROSS JOIN LATERAL (
-  SELECT request_id FROM dispatcher.attempts a WHERE a.delivery_id = t.id AND request_id IS NOT NULL
+  SELECT request_id, verdict FROM dispatcher.attempts a WHERE a.delivery_id = t.id AND request_id IS NOT NULL
   ORDER BY number DESC LIMIT 1) a
 JOIN dispatcher.requests r ON r.id = a.request_id
 ORDER BY {_ENDED_AT} DESC LIMIT 1"""

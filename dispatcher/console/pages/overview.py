@@ -91,5 +91,7 @@ def _suspects(view: View, session: Session, broken: Sequence[UUID], fail: Sequen
             registered = webhooks.opened(webhook, owners[webhook.account_id], breakers.get(identifier))
             failed = failures.get(identifier)
             cause = cause_of(failed.most_often) if failed is not None else None
-            suspects.append(Suspect(registered, state_of(registered), failed, cause, charts[identifier]))
+            suspects.append(
+                Suspect(registered, state_of(registered, charts[identifier]), failed, cause, charts[identifier])
+            )
     return suspects

@@ -14,7 +14,7 @@ from dispatcher.console.frame import Cursor, Pages, Reading, read_cursor
 from dispatcher.console.looks import looks_of
 from dispatcher.deliveries.history import list_deliveries
 from dispatcher.transport.told import told
-from dispatcher.webhooks.contract import write_contract
+from dispatcher.webhooks.contract import Verdict, write_contract
 from dispatcher.webhooks.explanation.reading import explain_health
 from dispatcher.webhooks.health import circuit_state, health_of
 from dispatcher.webhooks.pulses.reading import bars, series
@@ -48,8 +48,9 @@ class Line:
         return sum(hour.acknowledged for hour in self.hours)
 
 
-def state_of(registered: Registered) -> str:
-    """How a webhook is, in one word: what keeps it from being sent to comes first."""
+def state_of(registered: Registered, hours: Sequence[Hour] = ()) -> str:
+    """How a webhook is, in one word: what keeps it from being sent to comes first. It is rejecting if a half of its
+    requests or more were rejected in this hour and the one before, the last two of `hours`."""
     webhook = registered.webhook
     if webhook.deleted_at is not None:
         return "deleted"
@@ -60,7 +61,9 @@ def state_of(registered: Registered) -> str:
     if webhook.quarantined_at is not None:
         return "quarantined"
     if registered.circuit_breaker is None:
-        return "enabled"
+        last = hours[-2:]
+        rejected = sum(hour.rejected for hour in last)
+        return "rejecting" if rejected and 2 * rejected >= sum(sum(hour[1:]) for hour in last) else "enabled"
     return "circuit_open" if circuit_state(registered.circuit_breaker) == "open" else "failing"
 
 
@@ -91,7 +94,10 @@ def get_webhooks(
         listed = [webhooks.opened(webhook, owners[webhook.account_id], breakers.get(webhook.id)) for webhook in page]
         recent, now = recent_of(view.installation), view.installation.clock()
         charts = bars(session, recent, [webhook.id for webhook in page], now) if page else {}
-        lines = [Line(registered, state_of(registered), charts[registered.id]) for registered in listed]
+        lines = [
+            Line(registered, state_of(registered, charts[registered.id]), charts[registered.id])
+            for registered in listed
+        ]
         filters = {"account": account, "app": app, "dialect": dialect, "state": state}
         return view.page("webhooks.html", lines=lines, filters=filters, before=older, cursor=cursor)
 
@@ -107,15 +113,18 @@ def get_webhook(view: Reading, webhook_id: UUID, span: Annotated[Span, Query()] 
         found = looks_of(view.installation).fresh(
             (webhook_id, span, exact), lambda: series(session, recent, webhook_id, span.times(now), now, exact=exact)
         )
+        hours = looks_of(view.installation).fresh(
+            ("hours", webhook_id), lambda: bars(session, recent, [webhook_id], now)[webhook_id]
+        )
         deliveries = list_deliveries(session, registered.owner, webhook=webhook_id, limit=RECENT).deliveries
         answer = health.last_answer
         return view.page(
             "webhook.html",
             webhook=registered.webhook,
             account=registered.owner.name,
-            state=state_of(registered),
+            state=state_of(registered, hours),
             health=health,
-            answered_badly=answer is not None and not 200 <= (answer.status or 0) < 300,
+            answered_badly=answer is not None and answer.verdict != Verdict.ACKNOWLEDGED,
             failure=told(answer.failure, answer.failure_detail, exact=exact) if answer is not None else None,
             sentences=sentences,
             deliveries=deliveries,

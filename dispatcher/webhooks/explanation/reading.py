@@ -21,7 +21,7 @@ from dispatcher.errors import NotFound
 from dispatcher.event_types import subscriptions_taking
 from dispatcher.events.nearest import nearest_types_in
 from dispatcher.installation import Installation
-from dispatcher.states import Reason, State
+from dispatcher.states import CLOSED, Reason, State
 from dispatcher.transport.told import told, told_kind
 from dispatcher.webhooks.contract import FORMAT
 from dispatcher.webhooks.explanation import situation
@@ -128,9 +128,13 @@ def explain_health(
                 answer.status,
                 *told(answer.failure, answer.failure_detail, exact=exact),
                 answer.duration,
+                answer.verdict,
             )
             if answer is not None
             else None,
+            ended=sum(health.counts[state] for state in CLOSED),
+            discarded=health.counts[State.DISCARDED],
+            counts_complete=health.complete,
             open_count=health.open.count,
             open_complete=health.open.complete,
             due_since=due.due_at if due is not None else None,
@@ -147,6 +151,7 @@ def explain_health(
             )
             if row.notice_at is not None
             else None,
+            are_mailed=bool(installation.settings.smtp_host),
         ),
         row.now,
     )

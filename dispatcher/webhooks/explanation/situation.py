@@ -135,21 +135,27 @@ class Answer:
     failure: str | None
     failure_detail: str | None
     duration: timedelta
+    verdict: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookRecord:
-    """All that explains a webhook. `unreadable`: why this version cannot read it."""
+    """All that explains a webhook. `unreadable`: why this version cannot read it. `ended` and `discarded` are counts of
+    the last 24 hours' deliveries; if not `counts_complete`, of the newest 10,000 of them."""
 
     webhook: WebhookSituation
     unreadable: str | None
     answer: Answer | None
+    ended: int
+    discarded: int
+    counts_complete: bool
     open_count: int
     open_complete: bool
     due_since: datetime | None
     token: TokenSituation | None
     contact_state: str | None  # None: it has no contact
     notice: LastNotice | None
+    are_mailed: bool  # False: the installation has no mail server
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from dispatcher.accounts.contact_states import ContactState
+from dispatcher.webhooks.contract import Verdict
 from dispatcher.webhooks.explanation.situation import (
     Circuit,
     LastNotice,
@@ -28,6 +29,8 @@ def explain_webhook(record: WebhookRecord, now: datetime) -> list[Sentence]:
         said.append(say(Code.WEBHOOK_UNREADABLE, text, reason=record.unreadable))
     elif webhook.circuit is not None:
         said.append(circuit_of(webhook.circuit, now) or _failing(webhook.circuit, now))
+    elif record.answer is not None and record.answer.verdict == Verdict.REJECTED:
+        said.append(_rejecting(record))
     else:
         said.append(say(Code.WEBHOOK_WELL, "The webhook is enabled, and its circuit is closed: what is due is sent."))
     said += [_last_answer(record, now), _open(record, now)]
@@ -111,6 +114,14 @@ def _failing(circuit: Circuit, now: datetime) -> Sentence:
     return say(Code.WEBHOOK_FAILING, text, failing_since=since, failures_in_a_row=circuit.failures)
 
 
+def _rejecting(record: WebhookRecord) -> Sentence:
+    text = "Its receiver rejected the last request: what it rejects is discarded."
+    if record.ended:
+        among = "in the last 24 h" if record.counts_complete else "among its newest deliveries"
+        text += f" Discarded {among}: {record.discarded:,} of {record.ended:,} that ended."
+    return say(Code.WEBHOOK_REJECTING, text, discarded=record.discarded, ended=record.ended)
+
+
 def came_back(status: int | None, failure: str | None, detail: str | None) -> str:
     """How a request ended, as a part of a sentence."""
     if status is not None:
@@ -168,6 +179,8 @@ def _contact(record: WebhookRecord, now: datetime) -> Iterator[Sentence]:
     match record.contact_state:
         case None:
             yield say(Code.NO_CONTACT, "It has no contact: nobody is told of its errors by mail.")
+        case _ if not record.are_mailed:
+            yield say(Code.NOTHING_MAILED, "Nothing is mailed to its contact: there is no mail server.")
         case ContactState.UNSUBSCRIBED:
             text = "Its contact has unsubscribed: nobody is told of its errors by mail."
             yield say(Code.CONTACT_UNSUBSCRIBED, text)

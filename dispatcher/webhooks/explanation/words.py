@@ -63,6 +63,7 @@ class Code(StrEnum):
     WEBHOOK_UNREADABLE = "webhook_unreadable"
     CIRCUIT_OPEN = "circuit_open"
     WEBHOOK_FAILING = "webhook_failing"
+    WEBHOOK_REJECTING = "webhook_rejecting"
     WEBHOOK_WELL = "webhook_well"
     LAST_ANSWER = "last_answer"
     NEVER_CALLED = "never_called"
@@ -76,6 +77,7 @@ class Code(StrEnum):
     CONTACT_UNCONFIRMED = "contact_unconfirmed"
     NOTICE_SENT = "notice_sent"
     NOTICE_DUE = "notice_due"
+    NOTHING_MAILED = "nothing_mailed"
     # What became of an event.
     WEBHOOKS_TOOK_IT = "webhooks_took_it"
     NO_WEBHOOK_TOOK_IT = "no_webhook_took_it"

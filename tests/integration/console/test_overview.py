@@ -93,6 +93,18 @@ def test_a_webhook_shows_its_outcomes_and_answer_times(people: People, busy: Non
     assert "half within about" in said
 
 
+def test_a_webhook_that_rejects_a_half_or_more_is_called_so_wherever_it_is_shown(
+    people: People, busy: None, database: Engine
+) -> None:
+    operator = people.operator()
+    assert re.search(r"refusing acme \S+ Rejecting", words(operator.get("/overview").text))
+    assert re.search(r"refusing \S+ .*?Rejecting", words(operator.get("/webhooks?account=acme").text))
+    own = operator.get(f"/webhooks/{looks_up(database, 'refusing')}").text
+    assert re.search(r"<h1>.*refusing.*Rejecting", own)
+    assert 'class="why bad"' in own
+    assert "Rejecting" not in operator.get(f"/webhooks/{looks_up(database, 'healthy')}").text
+
+
 def looks_up(database: Engine, name: str) -> str:
     with database.connect() as connection:
         return str(connection.exec_driver_sql(f"SELECT id FROM dispatcher.webhooks WHERE name = '{name}'").scalar_one())

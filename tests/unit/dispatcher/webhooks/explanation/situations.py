@@ -72,12 +72,16 @@ def record(of: WebhookSituation, **changes: Any) -> WebhookRecord:
     plain = {
         "webhook": of,
         "unreadable": None,
-        "answer": Answer(NOW - MINUTE, 200, None, None, timedelta(seconds=0.25)),
+        "answer": Answer(NOW - MINUTE, 200, None, None, timedelta(seconds=0.25), "acknowledged"),
+        "ended": 0,
+        "discarded": 0,
+        "counts_complete": True,
         "open_count": 0,
         "open_complete": True,
         "due_since": None,
         "token": None,
         "contact_state": "confirmed",
         "notice": None,
+        "are_mailed": True,
     }
     return WebhookRecord(**{**plain, **changes})

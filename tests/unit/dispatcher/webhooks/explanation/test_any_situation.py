@@ -123,3 +123,14 @@ def test_what_is_told_of_a_well_webhook_can_be_read_by_a_program() -> None:
 def test_a_retry_at_the_end_of_time_is_explained_without_a_last_one() -> None:
     said = explain_delivery(delivery(State.WAITING, due_at=datetime.max.replace(tzinfo=UTC)), NOW)
     assert [sentence.code for sentence in said] == ["retry_due", "can_send_at_once"]
+
+
+def test_a_webhook_whose_last_request_was_rejected_is_not_called_well() -> None:
+    refused = Answer(NOW, 400, None, None, timedelta(seconds=0.1), "rejected")
+    (said, *_) = explain_webhook(record(webhook(), answer=refused, ended=30, discarded=25), NOW)
+    assert said.code == "webhook_rejecting"
+    assert said.text.endswith("Discarded in the last 24 h: 25 of 30 that ended.")
+    (said, *_) = explain_webhook(record(webhook(), answer=refused), NOW)
+    assert said.text == "Its receiver rejected the last request: what it rejects is discarded."
+    (said, *_) = explain_webhook(record(webhook(), answer=refused, ended=1, counts_complete=False), NOW)
+    assert "Discarded among its newest deliveries: 0 of 1" in said.text

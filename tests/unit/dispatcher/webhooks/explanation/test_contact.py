@@ -25,3 +25,11 @@ def test_it_says_whether_somebody_gets_mails(state: str | None, codes: list[str]
         str(sentence.code) for sentence in explain_webhook(record(webhook(), contact_state=state, notice=SENT), NOW)
     ]
     assert [code for code in said if "contact" in code or "notice" in code] == codes
+
+
+@pytest.mark.parametrize("state", ["confirmed", "unconfirmed"])
+def test_without_a_mail_server_it_promises_no_mail(state: str) -> None:
+    due = LastNotice("http_400", NOW, NOW + timedelta(hours=1), None, 0)
+    found = record(webhook(), contact_state=state, notice=due, are_mailed=False)
+    said = explain_webhook(found, NOW)
+    assert [sentence.code for sentence in said if "mail" in sentence.text] == ["nothing_mailed"]
