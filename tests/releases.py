@@ -31,7 +31,9 @@ def unpack(version: str, folder: Path, *more: str) -> None:
     """Puts the code of a release there, and what else is named. Raises LookupError as `commit_of`."""
     archive = git("archive", commit_of(version), "dispatcher", "workers", "schedules", *more)
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
+        if hasattr(tarfile, "data_filter"):  # Debian 12 has a Python without it
+            files.extraction_filter = tarfile.data_filter
+        files.extractall(folder)
 
 
 def commit_of(version: str) -> str:

@@ -17,7 +17,7 @@ from dispatcher.web.problems import Problem
 
 ZONE, LOOK = "tz", "look"  # the browser's time zone; what was chosen below the pages, as `theme.zone`
 _PROBE = "framed"
-MAX_BYTES = 4 * 1024  # of all cookies: anybody can send them
+MAX_BYTES = 16 * 1024  # of all cookies: anybody can send them
 THEMES = ("system", "light", "dark")
 _YEAR = 365 * 24 * 3600
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
@@ -25,7 +25,7 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
 
 def read_cookies(request: Request) -> None:
     """Reads them, before anything asks for one. Nothing is unquoted: a value in quotes is none of ours. Raises Problem
-    400 for more than 4 KiB, which are then not read."""
+    400 for more than 16 KiB, which are then not read."""
     request.state.cookies = {}
     given = cookie_header(request.scope)
     if len(given) > MAX_BYTES:

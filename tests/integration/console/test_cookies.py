@@ -33,7 +33,7 @@ def test_more_cookies_than_4_kib_are_refused_in_words_and_all_headers_of_them_co
     for others, expected in ((f"x={rest}", 200), (f"x={rest}x", 400)):
         assert status(people, f"/{kind}/overview", own, others) == expected
     refused = people.stranger(kind).get("/overview", Cookie=f"x={rest * 2}")
-    assert (refused.status_code, "more than 4096 bytes of cookies" in refused.text) == (400, True)
+    assert (refused.status_code, "more than 16384 bytes of cookies" in refused.text) == (400, True)
 
 
 def test_where_none_are_read_any_number_may_be_sent(people: People) -> None:
