@@ -117,7 +117,7 @@ def test_cookies_of_no_session_are_refused_beyond_a_limit_without_a_look_and_rig
 ) -> None:
     looks: list[Any] = []
     look = frame._found
-    monkeypatch.setattr(frame, "_found", lambda *given: looks.append(given) or look(*given))
+    monkeypatch.setattr(frame, "_found", lambda *given, **how: looks.append(given) or look(*given, **how))
     right = people.operator() if kind is Kind.CONSOLE else people.customer()
     other = people.customer() if kind is Kind.CONSOLE else people.operator()
     wrong = Browser(people.origin, kind, {str(kind): "w" * 43})
