@@ -16,6 +16,7 @@ from dispatcher.masking.urls import MASK, mask_url
 MAX_SECRET = 4096
 MAX_CLIENT, MAX_RESPONSE_TYPE = 1024, 64  # names, ids and scopes at servers; what a few of these need
 MAX_HEADERS = 20
+MAX_HEADER_VALUES = 16 * 1024  # characters of all values, where they are given; stored ones can have more
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dispatcher.errors import AddressRefused, InvalidWebhook
 from dispatcher.event_types import ALL, RULE, is_event_type
 from dispatcher.masking.urls import mask_url
 from dispatcher.receiver_auth.credentials import (
+    MAX_HEADER_VALUES,
     MAX_SECRET,
     Authorization,
     ClientCredentials,
@@ -199,6 +200,8 @@ def changed_secrets(kept: WebhookSecrets, fields: WebhookFields, contract: Deliv
         nonce_secret=_signature_secret("nonce", contract.nonce_signature, changed.nonce_secret),
     )
     headers = check_headers(changed.headers)
+    if headers != kept.headers and sum(map(len, headers.values())) > MAX_HEADER_VALUES:
+        raise InvalidWebhook("headers", f"may have {MAX_HEADER_VALUES} characters of values at most")
     signed = [contract.body_signature.header] if contract.body_signature else []
     if contract.nonce_signature:
         signed += [contract.nonce_signature.header + ending for ending in ("", *NONCE_HEADERS)]

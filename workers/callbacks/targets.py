@@ -1,5 +1,6 @@
 """Webhooks as the loop needs them: decrypted, with their contract read, cached by version so that a change takes effect
-at once. The cache is bounded by number and by bytes: a webhook has from 4 KB to more than 100."""
+at once. The cache is bounded by number and by bytes: a webhook has from 4 KB to about 100. An account can have more of
+them than are kept, so that each claim opens some again: opening one takes little, whatever is in it."""
 
 import json
 from collections import OrderedDict

@@ -12,6 +12,7 @@ from dispatcher.accounts.api_keys import Scope
 from dispatcher.encryption.stored import ciphertext_columns
 from dispatcher.settings import Settings
 from dispatcher.web.middleware import MAX_BODY_BYTES
+from dispatcher.webhooks import fields
 from tests.factories import change, deliver_all, make_account, make_webhook, rows
 from tests.integration.api.conftest import Api, MakeKey, errors
 from tests.receiver import Receiver
@@ -461,6 +462,27 @@ def test_a_contract_has_fifty_rules_at_most_and_more_that_are_stored_stay(
         ({"rules": rules(60)}, 422),
     ):
         assert api.call("PATCH", path, {"contract": contract}, token=manager).status_code == status, contract
+
+
+def test_headers_have_16_kib_of_values_at_most_and_more_that_are_stored_stay(api: Api, manager: str) -> None:
+    def headers(count: int, **more: str) -> dict[str, str]:
+        return {f"X-{number}": "v" * 4096 for number in range(count)} | more
+
+    refused = api.call("POST", "/v1/webhooks", NEW | {"headers": headers(4, A="v")}, token=manager)
+    assert errors(refused) == {"headers": "may have 16384 characters of values at most"}
+    made = api.call("POST", "/v1/webhooks", NEW | {"headers": headers(4)}, token=manager).json()
+    path = f"/v1/webhooks/{made['id']}"
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(fields, "MAX_HEADER_VALUES", 20 * 4096)
+        assert api.call("PATCH", path, {"headers": headers(20)}, token=manager).status_code == 200
+    for changes, status in (
+        ({"authorization": {"kind": "bearer", "token": "t"}}, 200),
+        ({"headers": headers(20)}, 200),
+        ({"headers": headers(19)}, 422),
+        ({"headers": headers(4)}, 200),
+        ({"headers": headers(20)}, 422),
+    ):
+        assert api.call("PATCH", path, changes, token=manager).status_code == status, changes.keys()
 
 
 def test_a_contract_is_merged_member_by_member(api: Api, manager: str, database: Engine) -> None:

@@ -94,6 +94,17 @@ def test_long_answers_are_kept_in_part(database: Engine, settings: Settings, rec
     assert (attempt.answer_cut, attempt.verdict) == (True, "acknowledged")
 
 
+def test_of_an_answer_to_a_webhook_of_very_many_secrets_nothing_is_kept(
+    database: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.script("/hook", Answer(418, headers=(("X-Why", "tea"),), body=b"I am tea"))
+    make_webhook(database, settings, url=receiver.url("/hook"), headers={f"X-{n}": f"+secret{n}" for n in range(13)})
+    enqueue(RECEIVED, MESSAGE, account="acme")
+    deliver_all(settings)
+    (attempt,) = attempts(database)
+    assert (attempt.status, attempt.answer_headers, bytes(attempt.answer_excerpt)) == (418, "***", b"***")
+
+
 def test_the_object_envelope_sends_the_message_alone(database: Engine, settings: Settings, receiver: Receiver) -> None:
     make_webhook(
         database,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dispatcher.egress.address_policy import AddressPolicy
 from dispatcher.egress.urls import comparable_url, normalise_url
 from dispatcher.errors import InvalidWebhook
+from dispatcher.masking import urls
 from dispatcher.masking.answers import redacted, secret_forms
 from dispatcher.masking.urls import mask_url, secret_parts
 from dispatcher.transport.checks import split_url
@@ -284,6 +285,14 @@ def test_the_secret_parts_of_a_url_are_those_that_are_not_shown() -> None:
         "c2VjcmV0MTIz",
         "part",
     ]
+
+
+def test_parts_of_a_path_that_are_short_or_equal_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(urls, "unquote", lambda part: decoded.append(part) or unquote(part))
+    url = "https://example.com" + "/a%2Fb1" * 100 + "/a1B2c3D4e5F6" * 100 + "/seven-words-of-no-digit"
+    assert list(secret_parts(url)) == ["a1B2c3D4e5F6"]
+    assert decoded == ["a1B2c3D4e5F6", "seven-words-of-no-digit"]
 
 
 # Secrets in URLs, in any spelling

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import InvalidWebhook
+from dispatcher.signing import keys as signing_keys
 from dispatcher.signing.keys import (
     MAX_KEYS,
     KeyKind,
@@ -108,3 +109,12 @@ def test_an_overlap_out_of_range_is_refused(overlap: timedelta) -> None:
 def test_keys_come_out_of_their_document_as_they_went_in() -> None:
     keys = tuple(rotate([generate_signing_key()], generate_signing_key(KeyKind.ED25519), overlap=DAY, now=NOW))
     assert read_signing_keys(write_signing_keys(keys)) == keys
+
+
+def test_stored_keys_are_read_without_working_out_their_public_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers read them while deliveries wait."""
+    stored = write_signing_keys([generate_signing_key(KeyKind.ED25519)])
+    monkeypatch.setattr(signing_keys, "_public_half", lambda _: pytest.fail("worked out"))
+    assert write_signing_keys(read_signing_keys(stored)) == stored
+    with pytest.raises(InvalidWebhook, match="64 bytes"):
+        read_signing_keys([{"secret": stored[0]["secret"][:-8]}])
