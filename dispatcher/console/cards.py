@@ -149,7 +149,7 @@ def _here(attempts: Sequence[Sequence[AttemptRecord]], message: int) -> set[tupl
     left, kept, is_first = SHOWN, set[tuple[int, int]](), True
     for place, at in sorted((place, at) for at, records in enumerate(attempts) for place in range(len(records))):
         size = size_of(attempts[at][place], message)
-        if size <= left or is_first:
+        if not size or size <= left or is_first:
             left, is_first = left - size, is_first and not size
             kept.add((at, place))
     return kept

@@ -78,13 +78,18 @@ def mask_echo(echo: str, hidden: Hidden, *, cut: bool = False) -> str:
     for start, end in reversed(list(_members_in_foreign(echo, hidden.names))):
         echo = f'{echo[:start]}"{MASK}"{echo[end:]}'
     data = _encoded(echo)
-    unfinished = _UNFINISHED.search(data) if cut else None
-    whole = unfinished.start() if unfinished else len(data)
-    for begin, end in reversed(found(data[:whole], hidden.forms)):
-        data = data[:begin] + MASK.encode() + data[end if end < whole else len(data) :]
-    echo = _decoded(data)
+    if cut and (unfinished := _UNFINISHED.search(data)):
+        data = _without(data, hidden.forms, unfinished.start())
+    echo = _decoded(_without(data, hidden.forms, len(data)))  # what seems unfinished may be the end of a value
     begun = _begun_at_end(echo, hidden.begun) if cut else 0
     return echo[:-begun] + MASK if begun else echo
+
+
+def _without(data: bytes, sought: frozenset[Form], most: int) -> bytes:
+    """Masks what is found in so many bytes; what comes after them goes with a value that ends there."""
+    for begin, end in reversed(found(data[:most], sought)):
+        data = data[:begin] + MASK.encode() + data[end if end < most else len(data) :]
+    return data
 
 
 def spellings(values: Iterable[str], least: int) -> set[str]:

@@ -103,7 +103,7 @@ def test_attempts_and_message_are_shown_as_they_were_sent_and_masked(
 
 
 def test_what_a_page_has_no_room_for_is_neither_made_nor_masked(
-    people: People, hooks: Mapping[str, Any], event: str, monkeypatch: pytest.MonkeyPatch
+    people: People, hooks: Mapping[str, Any], event: str, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[object] = []
     monkeypatch.setattr(cards, "masked", lambda attempt, *given: made.append(attempt) or masked(attempt, *given))
@@ -114,6 +114,8 @@ def test_what_a_page_has_no_room_for_is_neither_made_nor_masked(
     page = browser.get(event).text
     assert ("Dispatcher-Attempt: 1" in card(page, hooks["refuses"]), len(made)) == (True, 1)
     assert texts(page).count("Request and answer") == 2
+    change(database, "DELETE FROM dispatcher.requests WHERE webhook_id = :id", id=hooks["takes"].id)
+    assert "Request and answer are no longer kept." in texts(card(browser.get(event).text, hooks["takes"]))
 
 
 def test_a_body_that_cannot_be_made_again_is_not_guessed(

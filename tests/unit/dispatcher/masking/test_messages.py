@@ -187,6 +187,13 @@ def test_of_a_long_value_on_the_edge_nothing_is_shown_wherever_the_edge_is(coded
         assert shown == "Bad: ***", left
 
 
+@pytest.mark.parametrize("end", ["100%", "R&D", "C:\\", "%4", "&#12", "\\ud83d\\u"])
+@pytest.mark.parametrize("begin", ["all ", "all of it: " * 3])
+def test_a_value_whose_end_looks_like_half_a_character_is_hidden_at_the_edge(begin: str, end: str) -> None:
+    message = json.dumps({"body": begin + end}).encode()
+    assert mask_echo(f"Bad: {begin}{end}", message, NAMES, cut=True) == "Bad: ***"
+
+
 @given(
     st.text(max_size=40),
     st.dictionaries(st.sampled_from(["from", "body", "id"]), st.text(min_size=MIN_CHARACTERS), max_size=3),
