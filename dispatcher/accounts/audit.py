@@ -1,12 +1,12 @@
 """The audit log: who changed what. An entry is written in the transaction of its change and never changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import (
@@ -20,7 +20,8 @@ from dispatcher.accounts.actor import (
     Portal,
     ResponseRule,
 )
-from dispatcher.db.models import Account, AuditEntry
+from dispatcher.db.models import Account, AuditEntry, Webhook
+from dispatcher.db.models import ApiKey as ApiKeyRow
 from dispatcher.db.new_ids import NEW_ID
 from dispatcher.db.pages import along, page_of
 from dispatcher.ids import time_of
@@ -131,6 +132,16 @@ def list_entries(
     whole = select(AuditEntry, Account.name).outerjoin(Account, Account.id == AuditEntry.account_id)
     rows = session.execute(whole.where(AuditEntry.id.in_([row.id for row in found])).order_by(AuditEntry.id.desc()))
     return [(entry, name) for entry, name in rows], older
+
+
+def names_in(session: Session, entries: Collection[AuditEntry]) -> Mapping[UUID, str]:
+    """What people call the keys and webhooks of these entries, by id: their names; of a webhook without one its masked
+    URL."""
+    keys = {entry.key_id for entry in entries} | {entry.target_id for entry in entries if entry.target_kind == "key"}
+    webhooks = [entry.target_id for entry in entries if entry.target_kind == "webhook"]
+    named = select(ApiKeyRow.id, ApiKeyRow.name).where(ApiKeyRow.id.in_(keys - {None}), ApiKeyRow.name.is_not(None))
+    called = select(Webhook.id, func.coalesce(Webhook.name, Webhook.url_masked)).where(Webhook.id.in_(webhooks))
+    return {row.id: row.name for row in session.execute(named.union_all(called))}
 
 
 _INDEXED = frozenset({"request_id", "target_id", "key_id", "account_id"})

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from dispatcher.accounts.accounts import find_account
 from dispatcher.accounts.actor import ActorKind
-from dispatcher.accounts.audit import Action, list_entries, shown_entry
+from dispatcher.accounts.audit import Action, list_entries, names_in, shown_entry
 from dispatcher.console.cookies import zone_of
 from dispatcher.console.frame import Cursor, Pages, Problems, Reading, Session, read_cursor
 from dispatcher.console.moments import read_moment
@@ -52,7 +52,8 @@ def get_audit(view: Reading, filters: Filters, cursor: Cursor = None) -> Respons
             return view.refused("audit.html", None, Problems.of(error), entries=[], **given)
         found, older = list_entries(session, **wanted, before=read_cursor(cursor), limit=PAGE)
         entries = [_readable(shown_entry(entry, name)) for entry, name in found]
-        return view.page("audit.html", entries=entries, before=older, problems=None, **given)
+        called = names_in(session, [entry for entry, _ in found])
+        return view.page("audit.html", entries=entries, called=called, before=older, problems=None, **given)
 
 
 @pages.get("/audit.ndjson")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from dispatcher.console.kinds import Kind
 from dispatcher.settings import Settings
-from tests.factories import make_webhook, rows
+from tests.factories import change, make_webhook, rows
 from tests.integration.console.conftest import Browser, People
 
 URL = "https://hooks.acme.example/in"
@@ -179,6 +179,22 @@ def test_the_audit_log_is_filtered_and_exported(people: People, database: Engine
     (only,) = operator.get(f"/audit.ndjson?request={made.request_id}").text.splitlines()
     assert json.loads(only)["detail"]["name"] == "backend"
     assert operator.get("/audit.ndjson?key=x").status_code == 422
+
+
+def test_the_audit_log_tells_keys_and_webhooks_by_their_names(
+    people: People, database: Engine, settings: Settings
+) -> None:
+    operator = people.operator(proved=True)
+    operator.post("/keys/new", {"account": "acme", "scopes": "read", "name": "backend"})
+    make_webhook(database, settings, account="acme", name="orders", url="http://127.0.0.1:9/orders")
+    make_webhook(database, settings, account="acme", url="http://127.0.0.1:9/unnamed")
+    assert "acme backend" in told(operator.get("/audit?action=key.created"))
+    webhooks = told(operator.get("/audit?action=webhook.created"))
+    assert "acme orders" in webhooks
+    assert "http://127.0.0.1:9/unnamed" in webhooks
+    (made,) = audited(database, "key.created")[-1:]
+    change(database, "UPDATE dispatcher.api_keys SET name = 'night shift' WHERE id = :id", id=made.key_id)
+    assert "console night shift" in told(operator.get("/audit?action=key.created"))
 
 
 def test_an_export_goes_on_from_page_to_page(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
