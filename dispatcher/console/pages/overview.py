@@ -54,7 +54,7 @@ def _overview(view: View, span: Span) -> Response:
 
     def read_failing() -> list[Failing]:
         with view.transaction() as session:
-            return failing(session, recent, now, account=account, exact=view.is_console)
+            return failing(session, recent, now, account=account, always=broken, exact=view.is_console)
 
     def read_broken() -> Sequence[UUID]:
         if overview is not None:
@@ -64,8 +64,8 @@ def _overview(view: View, span: Span) -> Response:
             return failing_now(session, account, limit=BROKEN) if account is not None else []
 
     found = looks.fresh((account, span), read_series)
-    fail = looks.fresh(("failing", account), read_failing)
     broken = looks.fresh(("broken", account), read_broken)
+    fail = looks.fresh(("failing", account), read_failing)
     with view.transaction() as session:
         return view.page(
             "overview.html",

@@ -160,10 +160,17 @@ def bars(session: Session, recent: Recent, ids: Collection[UUID], now: datetime)
 
 
 def failing(
-    session: Session, recent: Recent, now: datetime, *, account: UUID | None = None, exact: bool
+    session: Session,
+    recent: Recent,
+    now: datetime,
+    *,
+    account: UUID | None = None,
+    always: Collection[UUID] = (),
+    exact: bool,
 ) -> list[Failing]:
     """The ten webhooks, of all accounts or one, that failed most often in the last hour, worst first: of those with 20
-    requests in it or more, of which a tenth failed. `exact`: as operators see it, not customers."""
+    requests in it or more, of which a tenth failed; and each of `always` that failed at all. `exact`: as operators see
+    it, not customers."""
     since = floor(now - LOOKED_BACK, timedelta(minutes=FINE))
     given: dict[str, object] = {"since": since, "epoch": EPOCH}
     if account is not None:
@@ -178,9 +185,10 @@ def failing(
         rows = rest.rows.get(of_id, ())
         total = (requests or 0) + sum(row.requests for row in rows)
         failures = (failed or 0) + sum(row.requests for row in rows if _failed(row))
-        if failures and total >= LEAST and failures >= SHARE * total:
+        if failures and (of_id in always or (total >= LEAST and failures >= SHARE * total)):
             counts.append((of_id, total, failures))
-    worst = sorted(counts, key=lambda one: (-one[2], one[0]))[:WORST]
+    ranked = sorted(counts, key=lambda one: (-one[2], one[0]))
+    worst = [one for rank, one in enumerate(ranked) if rank < WORST or one[0] in always]
     often = _failures(session, recent, [of_id for of_id, *_ in worst], given, now, exact=exact) if worst else {}
     return [Failing(*one, max(often[one[0]], key=often[one[0]].__getitem__)) for one in worst]
 

@@ -74,6 +74,19 @@ def test_the_portal_shows_webhooks_that_are_down_however_few_requests_they_get(
     assert "of-globex" not in said
 
 
+def test_of_a_webhook_that_is_down_the_failures_are_told_however_few_there_were(
+    people: People, database: Engine, settings: Settings
+) -> None:
+    down = make_webhook(database, settings, account="acme", name="down", url="http://127.0.0.1:9/down")
+    change(database, "INSERT INTO dispatcher.circuit_breakers VALUES (:id, 9, now(), now(), 1, now())", id=down.id)
+    failed = {"verdict": "temporary", "status": None, "failure": "timeout"}
+    now = people.installation.clock()
+    record(database, [Made(now - timedelta(minutes=3), down.id, **failed)] * 3)
+    count_pulses(people.installation.engine, now, monotonic() + 30)
+    said = words(people.customer("acme").get("/overview").text)
+    assert re.search(r"down http://127.0.0.1:9/down Circuit open .* timeout no answer in time 3 100 % of 3", said)
+
+
 def test_when_an_account_was_suspended_is_not_when_its_webhook_began_to_fail(
     people: People, database: Engine, settings: Settings, busy: None
 ) -> None:

@@ -267,6 +267,8 @@ def test_the_webhooks_that_fail_are_found_worst_first_with_what_they_fail_with(
         Failing(made[name].id, sum(counts[name]), counts[name][1], "temporary:dns") for name in ("worse", "bad", "new")
     ]
     assert found(exact=True) == worst
+    few = Failing(made["few"].id, 19, 19, "temporary:dns")
+    assert found(exact=True, always={few.webhook_id}) == [*worst, few], "whatever their number"
     (of_globex,) = found(account=made["worse"].account_id, exact=False)
     assert (of_globex.webhook_id, of_globex.most_often) == (made["worse"].id, "temporary:address_refused")
 
