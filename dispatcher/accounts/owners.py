@@ -3,6 +3,7 @@
 All functions raise NotFound.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,12 @@ from dispatcher.errors import NotFound
 def owner_of_webhook(session: Session, webhook_id: UUID) -> Account:
     """The account of a webhook, even if it is deleted."""
     return _the_owner(session, "webhook", webhook_id, _ACCOUNT_OF_WEBHOOK.where(Webhook.id == webhook_id))
+
+
+def accounts_of_webhooks(session: Session, webhooks: Collection[UUID]) -> Mapping[UUID, str]:
+    """The names of the accounts of these webhooks, by webhook, deleted ones included."""
+    query = select(Webhook.id, Account.name).join(Account, Account.id == Webhook.account_id)
+    return {row.id: row.name for row in session.execute(query.where(Webhook.id.in_(webhooks)))}
 
 
 def owner_of_event(session: Session, event_id: UUID) -> Account:

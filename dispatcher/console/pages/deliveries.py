@@ -7,7 +7,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from dispatcher.accounts.accounts import find_account
-from dispatcher.accounts.owners import owner_of_delivery, owner_of_webhook
+from dispatcher.accounts.owners import accounts_of_webhooks, owner_of_delivery, owner_of_webhook
 from dispatcher.console.cards import Shown, cards_of, names_for
 from dispatcher.console.cookies import zone_of
 from dispatcher.console.frame import Cursor, Managing, Pages, Problems, Reading, read_cursor
@@ -41,7 +41,7 @@ def get_deliveries(
     cursor: Cursor = None,
 ) -> Response:
     filters = {"account": account, "webhook": webhook, "state": state, "reason": reason, "since": since, "until": until}
-    given: dict[str, Any] = {"filters": filters, "problems": None, "lines": [], "cursor": cursor}
+    given: dict[str, Any] = {"filters": filters, "problems": None, "lines": [], "accounts": {}, "cursor": cursor}
     zone = zone_of(view.request)
     with view.transaction() as session:
         try:
@@ -61,12 +61,14 @@ def get_deliveries(
                 before=read_cursor(cursor),
                 limit=PAGE,
             )
+            shown = {line.webhook_id for line in page.deliveries}
+            accounts = accounts_of_webhooks(session, shown) if view.is_console else {}
         except UnknownAccount:
             unknown = Problems({"account": "is not known here"})
             return view.refused("deliveries.html", None, **given | {"problems": unknown})
         except InvalidFilter as error:
             return view.refused("deliveries.html", None, **given | {"problems": Problems.of(error)})
-    return view.page("deliveries.html", before=page.before, **given | {"lines": page.deliveries})
+    return view.page("deliveries.html", before=page.before, **given | {"lines": page.deliveries, "accounts": accounts})
 
 
 @pages.get("/deliveries/{delivery_id}")

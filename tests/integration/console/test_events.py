@@ -64,11 +64,11 @@ def test_an_event_says_of_each_delivery_why_it_was_not_made_and_who_may_changes_
         with statements() as sent:
             page = browser.get(event).text
         assert len(sent) <= 8
-        assert "1 of 4 · 1 discarded · 1 waiting · 1 due" in texts(page)
+        assert "1 of 4 · 1 discarded · 1 waiting · 1 ready" in texts(page)
         wanted = {
             "refuses": ("Discarded", "the receiver rejected it, which is final", "422 Unprocessable", "Send again"),
             "fails": ("Waits", "Retry 1 of", "503 Service Unavailable", "Try now"),
-            "is-disabled": ("Due", "nothing is sent to it until it is enabled", "", "Cancel"),
+            "is-disabled": ("Held back", "nothing is sent to it until it is enabled", "", "Cancel"),
             "takes": ("Delivered", "the receiver answered 200", "200 OK", "Send again"),
         }
         for name, said in wanted.items():
@@ -269,6 +269,8 @@ def test_lists_say_what_became_of_each_and_are_searched(
         answer = browser.get(f"/events?{query}")
         assert (answer.status_code, "why-wrong" in answer.text) == (422, True)
     assert operator.get("/deliveries?state=waiting&reason=rejected").status_code == 422
+    assert "refuses acme" in texts(operator.get("/deliveries").text)
+    assert "refuses acme" not in texts(people.customer().get("/deliveries").text)
 
 
 def test_an_event_that_no_webhook_took_says_what_each_takes(
