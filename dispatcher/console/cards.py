@@ -24,6 +24,12 @@ SHOWN = 24_000  # characters of requests and answers on a page
 _OF_BATCH = "*** (the answer to a request with several messages)"
 BY_NEED = (State.DISCARDED, State.WAITING, State.READY, State.CLAIMED, State.CANCELLED, State.DELIVERED)
 _SENDS = frozenset({Code.CAN_REDELIVER, Code.CAN_SEND_AT_ONCE})
+_HOLDS = frozenset(
+    {
+        *(Code.WEBHOOK_DISABLED, Code.WEBHOOK_QUARANTINED, Code.WEBHOOK_NEWER, Code.ACCOUNT_SUSPENDED),
+        *(Code.BEHIND_CIRCUIT, Code.PACED, Code.HOST_FAULT),
+    }
+)
 _CANCELS = frozenset({Code.CAN_CANCEL, Code.CAN_SEND_AT_ONCE})
 
 
@@ -58,6 +64,12 @@ class Card:
     def sentences(self) -> list[Sentence]:
         """Without those for which there are buttons."""
         return [sentence for sentence in self.said if sentence.code not in _SENDS | _CANCELS]
+
+    @property
+    def state(self) -> str:
+        """As chips show it: one that is ready, and held back by something other than its turn, is called so."""
+        is_held = self.line.state is State.READY and any(sentence.code in _HOLDS for sentence in self.said)
+        return "held" if is_held else self.line.state.value
 
     @property
     def can_send(self) -> bool:
