@@ -59,6 +59,7 @@ class Problems:
 
     def __init__(self, found: Mapping[str, str]) -> None:
         self._found = dict(found)
+        self._labels: dict[str, str] = {}
 
     @classmethod
     def of(cls, error: InvalidInput | Problem) -> Self:
@@ -73,6 +74,11 @@ class Problems:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._found.items())
 
-    def at(self, field: str) -> str | None:
-        """Why this field was refused."""
+    def at(self, field: str, label: str = "") -> str | None:
+        """Why this field was refused. The summary calls the field by this label then."""
+        self._labels[field] = label
         return self._found.get(field)
+
+    def label_of(self, field: str) -> str:
+        """What the page calls the field; of one that it does not have, its name."""
+        return self._labels.get(field) or field.replace("_", " ")

@@ -83,9 +83,15 @@ def test_a_key_is_made_and_revoked_by_who_shows_theirs_again_and_is_shown_once(
     assert asked.headers["Location"] == "/console/prove?next=%2Fkeys%2Fnew%3Faccount%3Dacme"
 
     operator = people.operator(proved=True)
-    for wrong, field in (({"scopes": "all"}, "scopes"), ({"days": "0"}, "days"), ({"account": "nobody"}, "account")):
+    refusals = (
+        ({"scopes": "all"}, "scopes", "May: must be one or more of"),
+        ({"days": "0"}, "days", "Valid for how many days: must be from 1"),
+        ({"account": "nobody"}, "account", "Account: is not known here"),
+    )
+    for wrong, field, said in refusals:
         refused = operator.post("/keys/new", wanted | wrong)
         assert (refused.status_code, f'id="{field}-wrong"' in refused.text) == (422, True), wrong
+        assert f"Nothing was done. {said}" in told(refused).replace(" :", ":"), "the field as the page calls it"
     made = operator.post("/keys/new", wanted)
 
     (token,) = re.findall(r'<code id="token" translate="no">([^<]+)<', made.text)

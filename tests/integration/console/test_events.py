@@ -217,7 +217,7 @@ def test_what_waits_is_tried_now_or_cancelled(
     assert do(operator, f"/deliveries/{due.id}/cancel") == led_to(event, due, "cancelled")
     assert delivery_to(database, hooks["is-disabled"]).state == "cancelled"
     again = do(operator, f"/deliveries/{due.id}/cancel")
-    assert "Nothing was changed" in again
+    assert "Nothing was done" in again
     assert "only an open one can be cancelled" in again
     actions = [entry.action for entry in rows(database, "SELECT * FROM dispatcher.audit ORDER BY id")]
     assert actions[-3:] == ["delivery.cancelled", "delivery.redelivered", "delivery.cancelled"]

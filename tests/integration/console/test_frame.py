@@ -28,10 +28,11 @@ TEMPLATES = {
 {% block list %}<div id="list">{% for id in ids %}<b>{{ id.int }}</b>{% endfor %}{{ pager(next, cursor) }}</div>
 {% endblock %}{% endblock %}""",
     "rename.html": """{% extends "layout.html" %}
-{% from "forms.html" import summary, text with context %}
+{% from "forms.html" import refused_above, text with context %}
 {% block title %}Rename{% endblock %}
-{% block main %}<form method="post">{{ summary(problems) }}
-{{ text("name", "Name", form["name"] if form else "", problems, hint="of the thing") }}</form>{% endblock %}""",
+{% block main %}<form method="post">{% call refused_above(problems) %}
+{{ text("name", "Name", form["name"] if form else "", problems, hint="of the thing") }}
+{% endcall %}</form>{% endblock %}""",
     "delete.html": """{% extends "confirm.html" %}
 {% block question %}Delete it?{% endblock %}
 {% block says %}<p>3,518 deliveries are discarded.</p>{% endblock %}

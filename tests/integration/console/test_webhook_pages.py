@@ -97,8 +97,8 @@ def test_an_operator_names_the_account_and_may_leave_out_the_test_of_the_url(
     }
     assert 'name="account"' in operator.get("/webhooks/new").text
     usual = filled_in(operator, "/webhooks/new") | fields
-    assert "account is required" in said(operator.post("/webhooks/new", usual).text)
-    assert "account does not exist" in said(operator.post("/webhooks/new", usual | {"account": "nobody"}).text)
+    assert "Account : is required" in said(operator.post("/webhooks/new", usual).text)
+    assert "Account : does not exist" in said(operator.post("/webhooks/new", usual | {"account": "nobody"}).text)
     assert operator.post("/webhooks/new", usual | {"account": "acme"}).status_code == 303
     usual = filled_in(customer, "/webhooks/new")
     assert {"account", "skip_url_verification"} & usual.keys() == set()
@@ -129,6 +129,7 @@ def test_each_refusal_stands_at_its_field_and_what_was_filled_in_stays(people: P
     }.items():
         assert re.search(rf'id="{field}-wrong"[^>]*>{why}<', page), field
         assert f'href="#{field}"' in page
+    assert '<a href="#timeout_seconds">Time for an answer, in seconds</a>' in page
     assert 'value="https://example.com/hook?key=k"' in page
     assert 'value="jo"' in page
     assert "typed-secret" not in page
