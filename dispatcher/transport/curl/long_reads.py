@@ -2,9 +2,9 @@
 gives anything back, and takes much longer for one than its sender. Meanwhile nobody else has a turn, and no deadline is
 looked at. Nothing but the end of the connection ends it, so a thread looks for it and closes it for reading.
 
-A first read of an address and port may take long: to load the certificates of the trusted authorities takes its time.
-Where one went on, the next ones may not, and the kernel keeps little for them, which is read even after the connection
-is closed: or a few receivers that do it again and again would have most of the time.
+A first read of an address may take long: to load the certificates of the trusted authorities takes its time. Where one
+went on, the next ones may not, and the kernel keeps little for them, which is read even after the connection is closed:
+or a few receivers that do it again and again would have most of the time.
 """
 
 import os
@@ -17,7 +17,7 @@ MOST_CPU = 0.2  # seconds that curl may compute on one connection before others 
 _LOOKS_EVERY = 0.1  # seconds
 KNOWN_CPU, _LOOKS_OFTEN = 0.003, 0.003
 _BUFFER, _KNOWN_BUFFER = 64 * 1024, 4 * 1024  # bytes, of which the kernel takes twice
-_REMEMBERED, _MOST_REMEMBERED = 600.0, 10_000  # seconds, and receivers
+_REMEMBERED, _MOST_REMEMBERED = 600.0, 10_000  # seconds, and addresses
 
 
 class LongReads:
@@ -30,8 +30,7 @@ class LongReads:
         self._lock = Lock()  # so that a descriptor is not closed, and another connection's, when it is used here
         self._over = Event()
         self._thread: Thread | None = None
-        # Addresses and ports of such receivers, and until when, monotonic; oldest first.
-        self._known: dict[tuple[str, int], float] = {}
+        self._known: dict[str, float] = {}  # addresses with such a receiver, and until when, monotonic; oldest first
 
     def start(self) -> None:
         """Begins to look, if it does not. Called by the thread that owns the transport. macOS tells no such time. If
@@ -44,10 +43,10 @@ class LongReads:
                 thread.start()
                 self._thread = thread
 
-    def buffer(self, address: str, port: int) -> int:
-        """How many bytes the kernel may keep for a connection to there: curl reads all there is before others have a
-        turn."""
-        return _KNOWN_BUFFER if (address, port) in self._known else _BUFFER
+    def buffer(self, address: str) -> int:
+        """How many bytes the kernel may keep for a connection to this address: curl reads all there is before others
+        have a turn."""
+        return _KNOWN_BUFFER if address in self._known else _BUFFER
 
     def begin(self, descriptor: int) -> None:
         """Curl begins to work on this connection."""
@@ -81,11 +80,11 @@ class LongReads:
 
     def _judge(self, descriptor: int, used: float) -> None:
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
-            receiver: tuple[str, int] = connection.getpeername()[:2]
-            if used > MOST_CPU or receiver in self._known:
+            address = connection.getpeername()[0]
+            if used > MOST_CPU or address in self._known:
                 connection.shutdown(socket.SHUT_RD)
-                self._known.pop(receiver, None)
-                self._known[receiver] = time.monotonic() + _REMEMBERED
+                self._known.pop(address, None)
+                self._known[address] = time.monotonic() + _REMEMBERED
 
     def _forget(self) -> None:
         while self._known:

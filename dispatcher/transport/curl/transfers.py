@@ -206,7 +206,7 @@ class Transfer:
             refusal = self._guard.refuse_address(split_url(self.request.url).origin.host, to, port)
             if refusal is None:
                 opened = _OpenedSocket(address.family, address.socktype, address.protocol)
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._long_reads.buffer(to, port))
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._long_reads.buffer(to))
                 self._opened = True
                 return opened
             self._refusal = refusal

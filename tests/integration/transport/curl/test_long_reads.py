@@ -1,15 +1,12 @@
 """How a read that goes on and on is ended, and the next ones much sooner."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from dispatcher.transport.curl.long_reads import LongReads
 from dispatcher.transport.curl.transport import CurlTransport
 from tests.allowed import LOOPBACK
 from tests.certificates import Authority
@@ -35,20 +32,6 @@ def test_where_one_did_that_the_next_is_cut_much_sooner(
     first, *later = (sent[nth] for nth in range(4))
     assert sorted(later)[1] < first / 4
     assert sender.reply(receiver.url()).status == 200
-
-
-def test_another_receiver_at_the_same_address_is_not_taken_for_one_where_a_read_went_on() -> None:
-    reads = LongReads()
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        ours = [stack.enter_context(socket.create_connection(each.getsockname())) for each in listeners]
-        theirs = [stack.enter_context(each.accept()[0]) for each in listeners]
-        for used, own in zip((1.0, 0.1), ours, strict=True):  # CPU seconds: only the first is too many anywhere
-            reads._judge(own.fileno(), used)
-        first, other = (reads.buffer(*each.getsockname()) for each in listeners)
-        assert first < other
-        theirs[1].sendall(b"x")
-        assert [own.recv(1) for own in ours] == [b"", b"x"]
 
 
 @pytest.mark.parametrize("refusal", [RuntimeError("can't start new thread"), MemoryError()])
