@@ -117,7 +117,7 @@ def test_cookies_of_no_session_are_refused_beyond_a_limit_without_a_look_and_rig
 ) -> None:
     looks: list[Any] = []
     look = frame._found
-    monkeypatch.setattr(frame, "_found", lambda *given, **named: looks.append(given) or look(*given, **named))
+    monkeypatch.setattr(frame, "_found", lambda *given, **how: looks.append(given) or look(*given, **how))
     right = people.operator() if kind is Kind.CONSOLE else people.customer()
     other = people.customer() if kind is Kind.CONSOLE else people.operator()
     wrong = Browser(people.origin, kind, {str(kind): "w" * 43})
@@ -173,7 +173,10 @@ def test_a_link_signs_in_once(people: People, kind: Kind) -> None:
     assert browser.get("/webhooks").status_code == 200
     again = people.stranger(kind).post("/enter", {"link": f"#{link.id}.{link.secret}"})
     assert again.status_code == 410
-    assert "ask for a new one" in again.text
+    assert ("ask for a new one" in again.text, "dispatcher console-link" in again.text) == (
+        kind is Kind.PORTAL,
+        kind is Kind.CONSOLE,
+    )
     assert "Set-Cookie" not in again.headers
 
 
@@ -242,6 +245,15 @@ def test_a_link_to_another_account_is_followed_only_by_who_says_so(people: Peopl
     assert browser.post("/enter", {"link": f"#{again.id}.{again.secret}"}).status_code == 303  # of the same account
 
 
+def test_whoever_came_by_a_link_is_told_where_a_key_comes_from(people: People, operator: str) -> None:
+    browser, link = people.stranger(), people.link(Kind.CONSOLE)
+    browser.post("/enter", {"link": f"#{link.id}.{link.secret}"})
+    for page in (browser.get("/prove"), browser.post("/prove", {"key": "x.y"})):
+        assert "dispatcher key create --scope operator" in page.text
+        assert "that you signed in with" not in page.text
+    assert browser.post("/prove", {"key": operator, "next": "/keys/new"}).headers["Location"] == "/console/keys/new"
+
+
 def test_a_suspended_accounts_customers_are_told(people: People, database: Engine) -> None:
     customer = people.customer()
     change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
@@ -258,6 +270,13 @@ def test_it_is_nowhere_while_it_is_switched_off(
         for path in ("/login", "/webhooks", "/enter", "/static/console.css", ""):
             answer = people.stranger(kind).get(path)
             assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+        assert requests.get(f"{people.origin}/{kind}", allow_redirects=False, timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_address_as_people_type_it_leads_in(people: People, kind: Kind) -> None:
+    answer = requests.get(f"{people.origin}/{kind}", allow_redirects=False, timeout=10)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/{kind}/")
 
 
 def test_who_comes_from_another_site_is_led_on_to_the_page_with_its_query(people: People) -> None:
@@ -273,6 +292,8 @@ def test_chosen_looks_stay(people: People) -> None:
     assert answer.headers["Location"] == "/console/webhooks"
     page = browser.get("/webhooks").text
     assert ('data-theme="dark"' in page, "Africa/Johannesburg" in page) == (True, False)
+    framed = browser.post("/look", {"theme": "dark", "zone": "utc", "next": "/"}, Sec_Fetch_Dest="iframe")
+    assert re.search(r"SameSite=none; Secure; Partitioned$", framed.headers["Set-Cookie"])
 
 
 def test_a_customer_sees_the_account_alone(people: People, database: Engine) -> None:
