@@ -26,7 +26,7 @@ def test_no_request_has_its_cookies_unquoted(people: People, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_more_cookies_than_may_be_are_refused_in_words_and_all_headers_of_them_count(people: People, kind: Kind) -> None:
+def test_more_cookies_than_may_be_are_refused_in_words_and_all_headers_count(people: People, kind: Kind) -> None:
     browser = people.operator() if kind is Kind.CONSOLE else people.customer()
     own = f"{kind}={browser.cookies[kind]}"
     rest = "x" * (MAX_BYTES - len(own) - len("; x="))

@@ -121,7 +121,7 @@ def test_cookies_of_no_session_are_refused_beyond_a_limit_without_a_look_and_rig
     right = people.operator() if kind is Kind.CONSOLE else people.customer()
     other = people.customer() if kind is Kind.CONSOLE else people.operator()
     wrong = Browser(people.origin, kind, {str(kind): "w" * 43})
-    for _ in range(failed_attempts.PER_MINUTE + 1):
+    for _ in range(2 * failed_attempts.PER_MINUTE):
         running.serving.failures.add("127.0.0.1", monotonic())
     assert wrong.get("/webhooks").status_code == 429
     (secret,) = other.cookies.values()
@@ -131,7 +131,7 @@ def test_cookies_of_no_session_are_refused_beyond_a_limit_without_a_look_and_rig
     running.serving.failures.forget()
     assert [wrong.get("/webhooks").status_code for _ in range(2)] == [303, 303]
     assert len(looks) == 3
-    assert running.serving.failures._free_at["127.0.0.1"] > monotonic() + 1
+    assert "127.0.0.1" in running.serving.failures._free_at
 
 
 def test_a_cookie_that_cannot_be_a_sessions_costs_no_look_and_counts_as_none(people: People, running: Running) -> None:
