@@ -175,7 +175,8 @@ def test_the_forms_of_a_long_secret_are_made_of_its_beginning(monkeypatch: pytes
 @example("00\xa0\xa0\xa0\xa0", "", "Latin-1", b"")
 def test_a_secret_of_any_length_is_hidden_to_its_end(secret: str, odd: str, name: str, before: bytes) -> None:
     secret = (secret + odd) * 25
-    for known_as in (secret, quote(secret), quote_plus(secret)):
+    quoted = (quote(secret), quote_plus(secret)) if "%" not in secret else ()  # `%41` in an answer is taken for an A
+    for known_as in (secret, *quoted):
         sought = secret_forms([known_as])
         for written in (AS_BYTES[name](secret), base64.b64encode(before + secret.encode())):
             assert len(redacted(b"<" + written, sought, 100_000)) <= len("<***") + 10
