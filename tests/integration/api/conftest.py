@@ -17,9 +17,11 @@ from starlette.types import ASGIApp
 
 from dispatcher.accounts.api_keys import Scope, create_key
 from dispatcher.asgi import create_app
+from dispatcher.console.looks import Looks
 from dispatcher.installation import Installation
 from dispatcher.web.http_protocol import DispatcherHttpProtocol
 from dispatcher.web.serving import Serving
+from dispatcher.webhooks.pulses.recent import Recent
 from tests.conftest import Servers
 from tests.factories import TESTER, make_account
 
@@ -124,6 +126,9 @@ def restarted(running: Running, installation: Installation) -> Restarted:
     if running.like is not installation:
         running.restart()
     running.like = installation
+    if (served := running.serving.served) is not None:  # what holds for some seconds
+        served.kept.pop(Recent, None)
+        served.kept.pop(Looks, None)
 
     def restart() -> None:
         running.restart()
