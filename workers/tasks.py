@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 from celery import Celery
@@ -100,8 +101,9 @@ def add_tasks(app: Celery, worker_of_process: Callable[[], Worker]) -> None:
     def send_notices(worker: Worker) -> dict[str, int]:
         """Sends the problem notices that are due."""
         worker.note("notices")
-        worker.installation.waker.asleep(NOTICES)  # a notice that is recorded from now on wakes again
-        ended = send_due_alone(worker.installation.engine, worker.mailer)
+        waker = worker.installation.waker
+        waker.asleep(NOTICES)  # a notice that is recorded from now on wakes again
+        ended = send_due_alone(worker.installation.engine, worker.mailer, partial(waker.wake, NOTICES))
         worker.counts.notices(ended)
         return ended
 

@@ -1,4 +1,4 @@
-"""Claims the notices that are due: one for a mail, with what was held back for the same contact."""
+"""Claims a notice that is due, for a mail, with what was held back for the same contact."""
 # ruff: noqa: S608 - composed of constants
 
 import logging
@@ -18,15 +18,13 @@ from dispatcher.db.outages import is_outage
 from dispatcher.errors import Unreadable
 from dispatcher.webhooks.notices import NoticeKind
 from schedules.mail_limits import MailLimits
-from schedules.quiet_period import MAIL_RETRIES, QUIET_PERIOD, is_stale
+from schedules.quiet_period import MAIL_RETRIES, QUIET_PERIOD
 from workers.notices.turns import Turn, take_turn
 
 log = logging.getLogger("workers.notices")
 
 LONGEST_MAIL = CLAIM_SPAN = timedelta(minutes=5)  # longer than one mail can take
-PIECE = 1_000  # notices that are postponed together
 TOGETHER = 200  # notices in one mail
-PAUSE_WHILE_SUSPENDED = timedelta(minutes=5)
 
 LimitsFor: TypeAlias = Callable[[object], MailLimits]  # of an account with these limits of its own, as they are stored
 
@@ -50,10 +48,9 @@ class ClaimedMail:
     others: Sequence[Claimed]
     claimed_at: datetime  # the database's clock
     claimed_until: datetime
-    contact: str | None  # None: there is no contact any more
-    standing: Standing | None  # None: there is no contact
-    turn: Turn | None  # None: no mail is sent
-    held_for: str | None  # the mailbox that the first one was held back for
+    contact: str
+    standing: Standing
+    turn: Turn
     facts: Any  # of the first one: a row of `_FACTS`
     lines: Sequence[Any]  # of all, if there are others: rows of `_LINES`
 
@@ -69,20 +66,16 @@ class Unusable:
         )
 
 
-def claim(connection: Connection, limits_for: LimitsFor) -> ClaimedMail | Unusable | int | None:
-    """Claims one notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
+def claim(connection: Connection, notice: UUID, limits_for: LimitsFor) -> ClaimedMail | Unusable | int | None:
+    """Claims a notice and opens its quiet period. Once this is committed, only a recorded clean failure makes it due
     again, so that no crash, restart or second worker causes a second mail. One mail at a time: a crash costs one.
 
-    One that cannot be read is quarantined. Returns a number if it is not the notice's turn: how many notices of its
-    webhook were held back. None are if its account is suspended: then it is postponed, and others of suspended accounts
-    with it, so that they are not read again for each notice after them.
+    One that cannot be read is quarantined. Returns a number if a limit is reached: how many notices of its webhook were
+    held back. None if it is not due any more, if another worker has it, or if no mail is made of it any more.
     """
-    row = connection.execute(_NEXT).one_or_none()
+    row = connection.execute(_ONE, {"id": notice}).one_or_none()
     if row is None:
         return None
-    if row.suspended:
-        connection.execute(_POSTPONE_SUSPENDED, {"pause": PAUSE_WHILE_SUSPENDED})
-        return 0
     try:
         with connection.begin_nested():
             return _claimed(connection, row, limits_for)
@@ -96,30 +89,27 @@ def claim(connection: Connection, limits_for: LimitsFor) -> ClaimedMail | Unusab
     return unusable
 
 
-def _claimed(connection: Connection, row: Any, limits_for: LimitsFor) -> ClaimedMail | int:
-    standing: Standing | None = None
-    turn: Turn | None = None
+def _claimed(connection: Connection, row: Any, limits_for: LimitsFor) -> ClaimedMail | int | None:
+    standing = standing_of(connection, row.account_id, row.contact)
+    if not standing.gets_mail:
+        return None
+    is_confirmed = standing.state is ContactState.CONFIRMED
+    turn = take_turn(
+        connection,
+        limits_for(row.account_limits),
+        webhook=row.webhook_id,
+        account=row.account_id,
+        contact=row.contact,
+        is_confirmed=is_confirmed,
+        now=row.now,
+    )
+    if isinstance(turn, int):
+        return turn
     others: Sequence[Any] = ()
-    if row.contact is not None:
-        standing = standing_of(connection, row.account_id, row.contact)
-    if standing is not None and standing.gets_mail and not is_stale(row.observed_at, now=row.now):
-        is_confirmed = standing.state is ContactState.CONFIRMED
-        taken = take_turn(
-            connection,
-            limits_for(row.account_limits),
-            webhook=row.webhook_id,
-            account=row.account_id,
-            contact=row.contact,
-            is_confirmed=is_confirmed,
-            now=row.now,
-        )
-        if isinstance(taken, int):
-            return taken
-        turn = taken
-        if is_confirmed:
-            same = {"mailbox": turn.mailbox, "account": row.account_id, "contact": row.contact, "id": row.id}
-            limited = {"kinds": [str(kind) for kind in NoticeKind], "quiet_period": QUIET_PERIOD}
-            others = connection.execute(_HELD_FOR_SAME, same | limited).all()
+    if is_confirmed:
+        same = {"mailbox": turn.mailbox, "account": row.account_id, "contact": row.contact, "id": row.id}
+        limited = {"kinds": [str(kind) for kind in NoticeKind], "quiet_period": QUIET_PERIOD}
+        others = connection.execute(_HELD_FOR_SAME, same | limited).all()
     ids = array([str(row.id), *(str(other.id) for other in others)])
     claimed_until = connection.execute(_CLAIM, {"ids": ids, "span": CLAIM_SPAN}).scalars().first()
     assert claimed_until is not None
@@ -131,7 +121,6 @@ def _claimed(connection: Connection, row: Any, limits_for: LimitsFor) -> Claimed
         contact=row.contact,
         standing=standing,
         turn=turn,
-        held_for=row.held_for,
         facts=connection.execute(_FACTS, {"id": row.id}).one(),
         lines=connection.execute(_LINES, {"ids": ids}).all() if others else (),
     )
@@ -148,13 +137,14 @@ def quarantine(connection: Connection, unusable: Unusable) -> None:
     log.error("notice %s quarantined: %s", unusable.notice, unusable.why)
 
 
-# Found before the rest is joined, so that one row is read.
-_NEXT = text("""
-SELECT n.id, n.webhook_id, n.observed_at, n.held_for, n.last_sent_at, n.failed_sends, n.suppressed_count,
-       w.account_id, a.limits AS account_limits, now() AS now,
-       CASE WHEN w.deleted_at IS NULL THEN w.contact_email END AS contact, a.suspended_at IS NOT NULL AS suspended
-FROM (SELECT * FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) n
+_ONE = text("""
+SELECT n.id, n.webhook_id, n.observed_at, n.last_sent_at, n.failed_sends, n.suppressed_count,
+       w.account_id, a.limits AS account_limits, now() AS now, w.contact_email AS contact
+FROM dispatcher.notices n
 JOIN dispatcher.webhooks w ON w.id = n.webhook_id JOIN dispatcher.accounts a ON a.id = w.account_id
+WHERE n.id = :id AND n.due_at <= now() AND w.deleted_at IS NULL AND w.contact_email IS NOT NULL
+  AND a.suspended_at IS NULL
+FOR UPDATE OF n SKIP LOCKED
 """)
 
 _HELD_FOR_SAME = text(f"""
@@ -204,15 +194,4 @@ SELECT n.id, n.kind, n.fingerprint, n.observed_at, n.suppressed_count, n.deliver
        w.name AS webhook_name, w.url_masked
 FROM dispatcher.notices n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
 WHERE n.id = ANY(CAST(:ids AS uuid[])) ORDER BY w.id, n.observed_at, n.id
-""")
-
-FIRST_DUE = f"""
-SELECT id, webhook_id FROM dispatcher.notices WHERE due_at <= now() ORDER BY due_at LIMIT {PIECE} FOR UPDATE SKIP LOCKED
-"""
-
-# After the account is resumed they are sent, unless they are too old by then.
-_POSTPONE_SUSPENDED = text(f"""
-UPDATE dispatcher.notices SET due_at = now() + :pause WHERE id = ANY(ARRAY(
-  SELECT n.id FROM ({FIRST_DUE}) n JOIN dispatcher.webhooks w ON w.id = n.webhook_id
-  JOIN dispatcher.accounts a ON a.id = w.account_id WHERE a.suspended_at IS NOT NULL))
 """)

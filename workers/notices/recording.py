@@ -7,12 +7,11 @@ from typing import assert_never
 
 from sqlalchemy import Connection, text
 
-from dispatcher.accounts.contact_states import ContactState
 from schedules.mail_limits import mailbox
 from schedules.quiet_period import next_try
 from workers.notices.claiming import Claimed, ClaimedMail
 from workers.notices.mailer import CleanFailure, MailResult, MaybeSent, PermanentFailure, Sent
-from workers.notices.turns import count_outdated, release_turn
+from workers.notices.turns import release_turn, uncount_outdated
 
 log = logging.getLogger("workers.notices")
 
@@ -30,13 +29,13 @@ class Ending(StrEnum):
     QUARANTINED = "quarantined"  # it cannot be read or written as a mail: put aside alone
 
 
-def record(connection: Connection, mail: ClaimedMail, result: MailResult | None) -> list[Ending]:
-    """Records the result of a mail (None: none was sent), where the claim still exists. Returns what became of each
-    notice, the first one first."""
+def record(connection: Connection, mail: ClaimedMail, result: MailResult) -> list[Ending]:
+    """Records the result of a mail, where the claim still exists. Returns what became of each notice, the first one
+    first."""
     now = connection.execute(_NOW).scalar_one()
     endings = [_record(connection, mail, notice, result, now) for notice in (mail.first, *mail.others)]
     _count_for_contact(connection, mail, result)
-    if result is not None and not isinstance(result, Sent):
+    if not isinstance(result, Sent):
         log.warning("notice %s %s: %s", mail.first.id, endings[0], result.detail)
     return endings
 
@@ -45,14 +44,11 @@ def release(connection: Connection, mail: ClaimedMail) -> None:
     """For a mail that could not be made, after its first notice was quarantined: the others are due again."""
     for notice in mail.others:
         _write(connection, mail, notice, due_at=mail.claimed_at, quiet_period_undone=True, held=True)
-    if mail.turn is not None:
-        release_turn(connection, mail.turn, mail.claimed_at)
+    release_turn(connection, mail.turn, mail.claimed_at)
 
 
-def _record(
-    connection: Connection, mail: ClaimedMail, notice: Claimed, result: MailResult | None, now: datetime
-) -> Ending:
-    ending, due_at = _ending(mail, notice, result, now=now)
+def _record(connection: Connection, mail: ClaimedMail, notice: Claimed, result: MailResult, now: datetime) -> Ending:
+    ending, due_at = _ending(notice, result, now=now)
     reported = notice.suppressed if ending is Ending.SENT else 0
     _write(
         connection,
@@ -61,10 +57,10 @@ def _record(
         due_at=due_at,
         failed_sends=notice.failed_sends + 1 if ending is Ending.POSTPONED else 0,
         sent=int(ending is Ending.SENT),
-        suppressed=-reported + int(ending in {Ending.DROPPED, Ending.UNSUBSCRIBED}),
+        suppressed=-reported + int(ending is Ending.DROPPED),
         quiet_period_undone=ending in {Ending.POSTPONED, Ending.DROPPED},
-        # It is mailed if the contact is confirmed again. Those that shared a mail will share the next one.
-        held=ending is Ending.UNSUBSCRIBED or (ending is Ending.POSTPONED and bool(mail.others)),
+        # Those that shared a mail will share the next one.
+        held=ending is Ending.POSTPONED and bool(mail.others),
     )
     return ending
 
@@ -92,33 +88,23 @@ def _write(
             "suppressed": suppressed,
             "quiet_period_undone": quiet_period_undone,
             "previously_sent_at": notice.previously_sent_at,
-            "held_for": mailbox(mail.contact) if held and mail.contact is not None else None,
+            "held_for": mailbox(mail.contact) if held else None,
         },
     )
 
 
-def _count_for_contact(connection: Connection, mail: ClaimedMail, result: MailResult | None) -> None:
-    if mail.standing is None:
-        return
-    if mail.turn is None:
-        if mail.held_for is not None and mail.standing.state is ContactState.CONFIRMED:
-            count_outdated(connection, mail.held_for, 1)
-    elif isinstance(result, CleanFailure):
+def _count_for_contact(connection: Connection, mail: ClaimedMail, result: MailResult) -> None:
+    if isinstance(result, CleanFailure):
         release_turn(connection, mail.turn, mail.claimed_at)
     elif isinstance(result, Sent):
         # In the order in which somebody who unsubscribes locks them.
         connection.execute(_GOT_ONE, {"id": mail.standing.recipient})
         if mail.turn.outdated:
-            count_outdated(connection, mail.turn.mailbox, -mail.turn.outdated)
+            uncount_outdated(connection, mail.turn.mailbox, mail.turn.outdated)
 
 
-def _ending(
-    mail: ClaimedMail, notice: Claimed, result: MailResult | None, *, now: datetime
-) -> tuple[Ending, datetime | None]:
+def _ending(notice: Claimed, result: MailResult, *, now: datetime) -> tuple[Ending, datetime | None]:
     match result:
-        case None:
-            is_unwanted = mail.standing is not None and not mail.standing.gets_mail
-            return (Ending.UNSUBSCRIBED if is_unwanted else Ending.DROPPED), None
         case Sent():
             return Ending.SENT, None
         case PermanentFailure():

@@ -68,9 +68,9 @@ def release_turn(connection: Connection, turn: Turn, taken_at: datetime) -> None
     connection.execute(_RETURN, {"owners": array(turn.owners), "taken_at": taken_at})
 
 
-def count_outdated(connection: Connection, box: str, change: int) -> None:
-    """Adds 1 for a notice that became too old while it was held back; subtracts (negative) what a mail has reported."""
-    connection.execute(_OUTDATED, {"mailbox": box, "change": change})
+def uncount_outdated(connection: Connection, box: str, reported: int) -> None:
+    """Subtracts what a mail has reported from how many became too old while they were held back."""
+    connection.execute(_OUTDATED, {"mailbox": box, "reported": reported})
 
 
 # Locks the row until the claim is committed, so that two workers never count the same mails. Then the account's, and
@@ -137,4 +137,4 @@ UPDATE dispatcher.mail_budgets SET sent_at = array_remove(sent_at, CAST(:taken_a
 WHERE owner = ANY(CAST(:owners AS uuid[]))
 """)
 
-_OUTDATED = text("UPDATE dispatcher.contacts SET outdated = outdated + :change WHERE mailbox = :mailbox")
+_OUTDATED = text("UPDATE dispatcher.contacts SET outdated = outdated - :reported WHERE mailbox = :mailbox")

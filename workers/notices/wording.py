@@ -12,22 +12,19 @@ from dispatcher.webhooks.notices import NoticeKind
 from workers.notices.claiming import ClaimedMail, Unusable
 from workers.notices.digests import line_of, render_digest
 from workers.notices.invitations import Invitation, render_invitation
-from workers.notices.mailer import Mailer, MailResult, PermanentFailure
+from workers.notices.mailer import Mailer, PermanentFailure
 from workers.notices.texts import Footer, MailText, Problem, render
 from workers.notices.turns import Turn
 
 
-def message_of(mail: ClaimedMail, mailer: Mailer) -> EmailMessage | MailResult | Unusable | None:
-    """Returns None if there is no contact, if it wants no mails, or if it is too late."""
+def message_of(mail: ClaimedMail, mailer: Mailer) -> EmailMessage | PermanentFailure | Unusable:
     try:
         return _message(mail, mailer)
     except Exception as error:  # noqa: BLE001 - no row may stop the others, whatever is in it
         return Unusable(mail.first.id, error)
 
 
-def _message(mail: ClaimedMail, mailer: Mailer) -> EmailMessage | MailResult | None:
-    if mail.contact is None or mail.standing is None or mail.turn is None:
-        return None
+def _message(mail: ClaimedMail, mailer: Mailer) -> EmailMessage | PermanentFailure:
     links = mailer.links_for(mail.standing.recipient, mail.claimed_at)
     words = _words(mail, mailer, links)
     message = mailer.message(
@@ -46,7 +43,6 @@ def _message(mail: ClaimedMail, mailer: Mailer) -> EmailMessage | MailResult | N
 
 
 def _words(mail: ClaimedMail, mailer: Mailer, links: LinksOfMail | None) -> MailText:
-    assert mail.contact is not None and mail.standing is not None and mail.turn is not None  # noqa: PT018
     problem = _problem(mail.facts, mail.turn, mailer.masked_members)
     if mail.standing.state is not ContactState.CONFIRMED:
         return render_invitation(

@@ -159,7 +159,10 @@ def test_workers_deliver_sweep_keep_up_and_remove(
     assert deliver_all(workers)["delivered"] == 1
     assert sweep_if_due(workers, worker_for(workers).heartbeat) != {}
     with MailServer() as mail_server:
-        assert send_due_alone(installation_for(workers).engine, mailer_for(workers, mail_server.port))["sent"] == 1
+        assert (
+            send_due_alone(installation_for(workers).engine, mailer_for(workers, mail_server.port), pytest.fail)["sent"]
+            == 1
+        )
     with installation_for(api).transaction() as session:
         delete(session, find_account(session, "acme"), by=TESTER)
     change(owner, "UPDATE dispatcher.webhooks SET deleted_at = now() - interval '1 hour'")

@@ -180,7 +180,7 @@ def test_what_runs_beside_the_loops_works(database: Engine, pooled: Settings, re
     deliver_all(pooled)
     assert states(database) == {"discarded": 3}
     with MailServer() as mail_server:
-        sent = send_due_alone(installation_for(pooled).engine, mailer_for(pooled, mail_server.port))
+        sent = send_due_alone(installation_for(pooled).engine, mailer_for(pooled, mail_server.port), pytest.fail)
         assert sent["sent"] == len(mail_server.messages) == 1
     upkeep_once(pooled)
     assert not Heartbeat().beat(installation_for(pooled).groups, DELIVERS, "test").has_lease

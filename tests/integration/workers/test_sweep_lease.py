@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from typing import Any
@@ -21,7 +21,7 @@ from dispatcher.db.heartbeat import Heartbeat
 from dispatcher.deliveries.bulk_redelivery import order
 from dispatcher.deliveries.selection import Selection
 from dispatcher.settings import Settings
-from dispatcher.wake import DELIVER, NOTICES, REDELIVER, SWEEP, UPKEEP
+from dispatcher.wake import DELIVER, NOTICES, QUEUES, REDELIVER, SWEEP, UPKEEP
 from tests.behaviours import final
 from tests.factories import (
     MESSAGE,
@@ -43,6 +43,7 @@ from workers import loop as loop_module
 from workers.loop import DeliveryLoop
 from workers.maintenance import sweep as doing
 from workers.maintenance.sweep import LEASE, UPKEEP_LEASE, Extent
+from workers.notices.mailer import Mailer
 from workers.tasks import add_tasks
 
 WAITING = "UPDATE dispatcher.deliveries SET state = 'waiting', due_at = now() - interval '1 second'"
@@ -321,6 +322,20 @@ def test_a_heartbeat_that_fails_keeps_no_task_from_its_work(
     add_tasks(app, lambda: worker)
     assert app.tasks[NOTICES]()["sent"] == 0
     assert tried == [1]
+
+
+def test_a_run_of_mails_that_is_not_done_sends_a_wake_for_the_next(
+    database: Engine, settings: Settings, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_engine: Engine, _mailer: Mailer, again: Callable[[], object]) -> dict[str, int]:
+        again()
+        return {}
+
+    monkeypatch.setattr("workers.tasks.send_due_alone", stopped)
+    app, worker = Celery(set_as_current=False), worker_for(settings)
+    add_tasks(app, lambda: worker)
+    app.tasks[NOTICES]()
+    assert broker.llen(QUEUES[NOTICES]) == 1
 
 
 def test_upkeep_puts_off_the_call_for_it(database: Engine, settings: Settings) -> None:

@@ -1,12 +1,13 @@
 """Mail goes only to those who want it. Whoever is not confirmed gets one mail in a day, in our words only."""
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from dispatcher.accounts.actor import ApiKey, Call, Contact, Dialect, told
@@ -29,6 +30,8 @@ from tests.integration.workers.notices.scenario import (
     webhook_with_contact,
 )
 from tests.mail_server import MailServer, Say, Stage
+from workers.notices import send as sending
+from workers.notices.due import turns
 from workers.notices.mailer import Mailer
 from workers.notices.send import send_due
 
@@ -336,6 +339,22 @@ def test_an_error_that_goes_on_costs_one_look_in_a_day_while_its_contact_is_unsu
         fail(database, webhook)
         send_due(database, mailer)
     assert sum(fail(database, webhook) for _ in range(5)) == 0
+
+
+def test_whoever_unsubscribes_after_a_run_began_gets_no_mail_of_it(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(database, webhook_with_contact(database, settings))
+
+    def then_unsubscribe(connection: Connection, most: int) -> Sequence[UUID]:
+        found = turns(connection, most)
+        said(database, unsubscribe, PERSON)
+        return found
+
+    monkeypatch.setattr(sending, "turns", then_unsubscribe)
+    send_due(database, mailer)
+    assert send_due(database, mailer)["unsubscribed"] == 1
+    assert mail_server.messages == []
 
 
 # What each mail says

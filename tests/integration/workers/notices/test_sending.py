@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from dispatcher.settings import Settings
 from dispatcher.webhooks.notices import NoticeKind
 from tests.dead_ports import refusing_port
-from tests.factories import change, change_webhook, make_webhook
+from tests.factories import change, change_webhook, make_webhook, rows
 from tests.integration.workers.notices.conftest import mailer_for
 from tests.integration.workers.notices.scenario import (
     CONTACT,
@@ -36,8 +36,8 @@ from tests.integration.workers.notices.scenario import (
 )
 from tests.mail_server import Drop, Hang, MailServer, Say, Stage
 from tests.many_rows import make_many_webhooks, reading_less_than
-from workers.notices import claiming
 from workers.notices import send as sending
+from workers.notices.due import turns
 from workers.notices.mailer import CleanFailure, Mailer
 from workers.notices.send import close_abandoned, send_due, send_due_alone
 
@@ -55,6 +55,11 @@ NOTHING = {
 
 def tally(**counts: int) -> dict[str, int]:
     return NOTHING | counts
+
+
+def alone(database: Engine, mailer: Mailer) -> dict[str, int]:
+    """The task's run, which nothing calls again."""
+    return send_due_alone(database, mailer, pytest.fail)
 
 
 # Once in 24 hours
@@ -572,14 +577,14 @@ def test_a_run_beside_another_leaves_its_slot_to_the_sweep(
     webhook = webhook_with_contact(database, settings)
     fail(database, webhook)
     mail_server.script(Hang(Stage.CONTENT))
-    first = Thread(target=send_due_alone, args=(database, mailer))
+    first = Thread(target=alone, args=(database, mailer))
     first.start()
     mail_server.wait_for(1)
     seen(database, error(database, webhook, status=599))
-    assert send_due_alone(database, mailer) == {}
+    assert alone(database, mailer) == {}
     first.join()
     assert [mail.parsed["Subject"] for mail in mail_server.messages] != []
-    assert send_due_alone(database, mailer) == NOTHING  # the first run found the second mail, too
+    assert alone(database, mailer) == NOTHING  # the first run found the second mail, too
     assert mail_server.connections == 2
 
 
@@ -592,12 +597,12 @@ def test_a_run_whose_machine_is_gone_stops_others_for_no_longer_than_one_mail_ta
     fail(database, webhook)
     mail_server.script(Hang(Stage.CONTENT))
     with ThreadPoolExecutor(1) as pool:
-        gone = pool.submit(send_due_alone, database, mailer)  # to the database, it is as if its machine were gone
+        gone = pool.submit(alone, database, mailer)  # to the database, it is as if its machine were gone
         mail_server.wait_for(1)
         seen(database, error(database, webhook, status=599))
-        assert send_due_alone(database, mailer) == {}
+        assert alone(database, mailer) == {}
         until = monotonic() + 10
-        while (sent := send_due_alone(database, mailer)) == {}:
+        while (sent := alone(database, mailer)) == {}:
             assert monotonic() < until, "no other run begins"
             sleep(0.05)
         assert sent["sent"] == 1
@@ -614,7 +619,7 @@ def test_two_workers_that_claim_at_the_same_instant_give_one_mail(
 
     def together(connection: object, cursor: object, statement: str, *_: object) -> None:
         # Both have begun and neither has claimed: as close as two workers can come.
-        if "SKIP LOCKED" in statement and get_ident() not in waited:
+        if "n.id = " in statement and "SKIP LOCKED" in statement and get_ident() not in waited:
             waited.add(get_ident())
             both.wait()
 
@@ -662,12 +667,99 @@ def test_a_run_ends_after_so_many_mails(
     assert send_due(database, mailer) == tally(sent=2)
 
 
+def test_a_run_that_stopped_before_all_was_sent_is_followed_by_another_at_once(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MAX_MAILS", 2)
+    webhook = webhook_with_contact(database, settings)
+    seen(database, *[error(database, webhook, status=status) for status in range(500, 503)])
+    next_ones: list[dict[str, int]] = []
+    assert send_due_alone(database, mailer, lambda: next_ones.append(alone(database, mailer))) == tally(sent=2)
+    assert next_ones == [tally(sent=1)]
+
+
+def test_a_mail_server_that_is_away_is_not_called_again_at_once(database: Engine, settings: Settings) -> None:
+    webhook = webhook_with_contact(database, settings)
+    seen(database, *[error(database, webhook, status=status) for status in range(500, 503)])
+    assert alone(database, mailer_for(settings, refusing_port())) == tally(postponed=1)
+
+
+def test_what_makes_no_mail_ends_together_and_takes_no_mails_place(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "PIECES", 1)  # of 1,000; the mail's turn is after it
+    of_webhook = "(SELECT id FROM dispatcher.webhooks WHERE name = :name)"
+    unmailed = {
+        "unsubscribed": "UPDATE dispatcher.recipients SET unsubscribed_at = now(), confirmed_at = NULL"
+        " WHERE address = :name || '@acme.test'",
+        "declined": "WITH stranger AS (UPDATE dispatcher.recipients SET confirmed_at = NULL"
+        " WHERE address = :name || '@acme.test' RETURNING mailbox)"
+        " INSERT INTO dispatcher.contacts (mailbox, declined_at) SELECT mailbox, now() FROM stranger",
+        "deleted": "UPDATE dispatcher.webhooks SET deleted_at = now() WHERE name = :name",
+        "without": "UPDATE dispatcher.webhooks SET contact_email = NULL WHERE name = :name",
+        "old": "WITH known AS (INSERT INTO dispatcher.contacts (mailbox) VALUES (:name || '@acme.test'))"
+        " UPDATE dispatcher.notices SET observed_at = now() - interval '1 day', held_for = :name || '@acme.test'"
+        f" WHERE webhook_id = {of_webhook}",
+    }
+    for name, make_so in unmailed.items():
+        fail(database, webhook_with_contact(database, settings, name=name, contact_email=f"{name}@acme.test"))
+        change(
+            database,
+            "INSERT INTO dispatcher.notices (id, webhook_id, kind, fingerprint, observed_at, delivery_id, due_at)"
+            " SELECT gen_random_uuid(), webhook_id, kind, 'http_' || n, observed_at, delivery_id, due_at"
+            f" FROM dispatcher.notices, generate_series(1000, 1199) n WHERE webhook_id = {of_webhook}",
+            name=name,
+        )
+        change(database, make_so, name=name)
+    fail(database, webhook_with_contact(database, settings, account="globex", name="another's"))
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(database, "before_cursor_execute", note)
+    try:
+        assert send_due(database, mailer) == tally(sent=1, unsubscribed=402, dropped=603)
+    finally:
+        event.remove(database, "before_cursor_execute", note)
+    assert len(statements) < 30
+    (mail,) = mail_server.messages
+    assert "another's" in mail.parsed["Subject"]
+    ended = rows(
+        database,
+        "SELECT w.name, count(*), n.due_at, n.claimed_until, n.held_for, n.suppressed_count,"
+        " n.last_sent_at IS NOT NULL AS is_quiet FROM dispatcher.notices n"
+        " JOIN dispatcher.webhooks w ON w.id = n.webhook_id WHERE w.name <> 'another''s'"
+        " GROUP BY 1, 3, 4, 5, 6, 7 ORDER BY 1",
+    )
+    assert [tuple(row) for row in ended] == [
+        ("declined", 201, None, None, "declined@acme.test", 1, True),
+        ("deleted", 201, None, None, None, 1, False),
+        ("old", 201, None, None, None, 1, False),
+        ("unsubscribed", 201, None, None, "unsubscribed@acme.test", 1, True),
+        ("without", 201, None, None, None, 1, False),
+    ]
+    outdated = rows(database, "SELECT mailbox, outdated FROM dispatcher.contacts WHERE outdated > 0")
+    assert [tuple(row) for row in outdated] == [("old@acme.test", 201)]
+
+
+def test_accounts_take_turns_however_many_mails_one_of_them_has_due(
+    database: Engine, settings: Settings, mail_server: MailServer, mailer: Mailer
+) -> None:
+    many = webhook_with_contact(database, settings, name="many")
+    seen(database, *[error(database, many, status=status) for status in range(500, 505)])
+    change(database, "UPDATE dispatcher.notices SET due_at = now() - interval '1 hour'")
+    fail(database, webhook_with_contact(database, settings, account="globex", name="one"))
+    assert send_due(database, mailer, most=3) == tally(sent=3)
+    assert [mail.parsed["Subject"].rpartition(" ")[2] for mail in mail_server.messages] == ["many", "one", "many"]
+
+
 def test_a_run_begins_no_mail_after_its_time(
     database: Engine, settings: Settings, mailer: Mailer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = webhook_with_contact(database, settings)
     seen(database, *[error(database, webhook, status=status) for status in range(500, 503)])
-    times = iter([100.0, 100.0, 101.0, 100.0 + sending.RUN_SECONDS])
+    times = iter([100.0, 100.0, 100.0, 101.0, 100.0 + sending.RUN_SECONDS])
     monkeypatch.setattr(sending, "monotonic", lambda: next(times))
     assert send_due(database, mailer) == tally(sent=2)
     monkeypatch.undo()
@@ -724,14 +816,12 @@ def test_before_the_notices_of_others_many_of_a_suspended_account_are_read_once_
     change(database, "ANALYZE dispatcher.notices, dispatcher.webhooks")
     change(database, "UPDATE dispatcher.accounts SET suspended_at = now()")
     others = [webhook_with_contact(database, settings, account="globex", name=name) for name in ("one", "two")]
-    for due, pieces in ((others[0], [1_000, 1_000, 500]), (others[1], [])):
-        fail(database, due)
-        with Session(database) as session, reading_less_than(200, session, "webhooks"):
-            assert session.execute(claiming._NEXT).one() is not None
+    for webhook, pieces in ((others[0], [1_000, 1_000, 500]), (others[1], [])):
+        fail(database, webhook)
         postponed: list[int] = []
 
         def note(_connection: object, cursor: Any, statement: str, *_: object, to: list[int] = postponed) -> None:
-            if "SET due_at = now() +" in statement:
+            if "SET due_at = now() +" in statement and cursor.rowcount:
                 to.append(cursor.rowcount)
 
         event.listen(database, "after_cursor_execute", note)
@@ -740,3 +830,6 @@ def test_before_the_notices_of_others_many_of_a_suspended_account_are_read_once_
         finally:
             event.remove(database, "after_cursor_execute", note)
         assert postponed == pieces
+    fail(database, webhook, status=502)
+    with Session(database) as session, reading_less_than(200, session, "webhooks"):
+        assert len(turns(session.connection(), 200)) == 1
