@@ -20,7 +20,7 @@ log = logging.getLogger("workers.notices")
 
 MAX_MAILS = 200  # mails per run; the next run sends the rest
 RUN_SECONDS = 60  # after so many no other mail is begun
-PIECES = 10  # of what no mail is made of, before mails have their turn again
+PIECES = 10  # of what is not mailed now, before mails have their turn again
 _RUN_LOCK = 0x6D61696C  # "mail": the advisory lock of a run
 PAUSE_WITHOUT_SERVER = timedelta(minutes=15)
 
@@ -60,7 +60,7 @@ def _run(engine: Engine, mailer: Mailer, most: int, lock: Connection | None = No
         return dict(tally), False
     mails, is_more, until = 0, True, monotonic() + RUN_SECONDS
     while is_more and monotonic() < until:
-        is_more = _end_unmailed(engine, tally)
+        is_more = _clear_away(engine, tally)
         with engine.begin() as connection:
             notices = turns(connection, MAX_MAILS)
         for notice in notices:
@@ -84,16 +84,26 @@ def _run(engine: Engine, mailer: Mailer, most: int, lock: Connection | None = No
     return dict(tally), is_more
 
 
-def _end_unmailed(engine: Engine, tally: Counter[str]) -> bool:
-    """Postpones what is due for suspended accounts, and ends what no mail is made of, in pieces. Returns whether there
-    may be more."""
-    for _ in range(PIECES):
-        with engine.begin() as connection:
-            postponed = postpone_suspended(connection)
-            ended = end_unmailed(connection)
+def _clear_away(engine: Engine, tally: Counter[str]) -> bool:
+    """Postpones what is due for suspended accounts, and ends what no mail is made of. Returns whether there may be
+    more. One after the other: each piece looks past what is of the other kind."""
+
+    def end(connection: Connection) -> int:
+        ended = end_unmailed(connection)
         tally[Ending.UNSUBSCRIBED] += ended.unsubscribed
         tally[Ending.DROPPED] += ended.dropped
-        if max(postponed, sum(ended)) < PIECE:
+        return sum(ended)
+
+    are_left = [_in_pieces(engine, piece) for piece in (postpone_suspended, end)]
+    return any(are_left)
+
+
+def _in_pieces(engine: Engine, piece: Callable[[Connection], int]) -> bool:
+    """Takes pieces, each in a transaction. Returns whether there may be more."""
+    for _ in range(PIECES):
+        with engine.begin() as connection:
+            count = piece(connection)
+        if count < PIECE:
             return False
     return True
 
