@@ -124,7 +124,7 @@ def test_labels_have_routes_and_never_what_a_client_or_a_customer_chose(
     # Others of this process may have asked for more of them.
     bulksms = {value for value in found.label_values() if value.startswith("/bulksms/")}
     assert "/bulksms/v1/webhooks/{id}" in bulksms
-    assert all("{id}" in value or value.count("/") == 3 for value in bulksms), bulksms
+    assert all("{id}" in value or value.count("/") <= 3 for value in bulksms), bulksms
     for word in (str(webhook.id), "planted", "PLANTED", "acme"):
         assert not found.shows(word)
 

@@ -72,7 +72,7 @@ def test_the_page_runs_from_top_to_bottom(reader: Reader, database: Engine) -> N
 
     of_delivery, of_webhook = reader.read_to("explanations").splitlines()
     assert "'code': 'discarded_rejected'" in of_delivery
-    assert "'code': 'webhook_well'" in of_webhook
+    assert "'code': 'webhook_rejecting'" in of_webhook
 
     counted, ordered, listed = documents(reader.read_to("redeliveries"))
     assert counted == {"matched": 1, "matched_complete": True}

@@ -70,7 +70,7 @@ def anonymous(text: str, names: tuple[str, ...]) -> str:
     text = re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "TIME", text)
     text = re.sub(r"((less than 1|\d+) s ago)|in 1 min( \d+ s)?|again in (less than 1|\d+) s", "AGO", text)
     text = re.sub(r"v1,[A-Za-z0-9+/]+=|\b1\d{9}\b", "SIGNED", text)
-    return re.sub(r"\b\d+\.\d+\b", "NUMBER", text)
+    return re.sub(r"\b\d+\.\d+\b|\b\d+ ms\b", "NUMBER", text)
 
 
 def seen_with(token: str, api: Api, name: str, webhook: str) -> str:
