@@ -109,8 +109,8 @@ def post_rotate(view: Managing, webhook_id: UUID, form: Given) -> Response:
         new = {"signing_key": form["signing_key"]} if kind == GIVEN else {"kind": kind}
         seconds = number_of(form["overlap_seconds"])
         body = validated(Rotation, members_of_json(overlap_seconds=seconds, **new))
-        if not body.overlap_seconds and not view.is_console:
-            form.must_repeat(_typed(_read(view, webhook_id)))
+        if not body.overlap_seconds:
+            _must_mean_it(view, form, webhook_id)
         return rotate_webhook_key(view.installation, view.caller, webhook_id, body, by=view.by)
 
     done = attempt(view, rotate)
@@ -131,8 +131,7 @@ def post_unsign(view: Managing, webhook_id: UUID, form: Given) -> Response:
     view.prove()
 
     def unsign() -> Registered:
-        if not view.is_console:
-            form.must_repeat(_typed(_read(view, webhook_id)))
+        _must_mean_it(view, form, webhook_id)
         body = validated(WebhookChanges, members_of_json(signing=None))
         return change_webhook(view.serving, view.caller, webhook_id, body, by=view.by)
 
@@ -168,8 +167,7 @@ def post_delete(view: Managing, webhook_id: UUID, form: Given) -> Response:
     view.prove()
 
     def delete() -> object:
-        if not view.is_console:
-            form.must_repeat(_typed(_read(view, webhook_id)))
+        _must_mean_it(view, form, webhook_id)
         return remove(view.installation, view.caller.account_id, webhook_id, by=view.by)
 
     done = attempt(view, delete)
@@ -181,6 +179,13 @@ def post_delete(view: Managing, webhook_id: UUID, form: Given) -> Response:
 def _read(view: View, webhook_id: UUID) -> Registered:
     with view.transaction() as session:
         return Webhooks(session, view.installation).read(view.caller.account_id, webhook_id)
+
+
+def _must_mean_it(view: View, form: Form, webhook_id: UUID) -> None:
+    """In the portal the webhook's name must be typed; in the console the key was shown. Raises InvalidInput, and
+    NotFound."""
+    if not view.is_console:
+        form.must_repeat(_typed(_read(view, webhook_id)))
 
 
 def _typed(registered: Registered) -> str:
